@@ -1,0 +1,270 @@
+"""The output folder: the only code that writes into it, in the one order that survives a kill.
+
+Files, then manifest, then one rename, then the ledger (by the supervisor). Each step is synced
+before the next. See docs/recovery.md for what is on disk after a kill at each of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import manifest as manifests
+from pipeline.lock import HeldLock
+from pipeline.manifest import Manifest
+from stages.base import JsonValue
+
+TMP, TRASH, TRACKS, LOGS = ".tmp", ".trash", "tracks", "logs"
+
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """The places of an output folder. `root` exists; `prepare` makes the rest."""
+
+    root: Path
+
+    def prepare(self) -> None:
+        """Make the folders that every run needs."""
+        for name in (TMP, TRASH, TRACKS, LOGS):
+            make_folders(self.root / name)
+
+    def attempt(self, token: str) -> Path:
+        """Return an empty folder to work in."""
+        folder = self.root / TMP / token
+        folder.mkdir()
+        return folder
+
+    def track(self, folder: bytes) -> Path:
+        """Return the folder of a track's outputs."""
+        return self.root / TRACKS / os.fsdecode(folder)
+
+    def stage(self, folder: bytes, stage: str, scope: str) -> Path:
+        """Return where a job's outputs are published."""
+        track = self.track(folder)
+        return track / stage if scope == "mix" else track / "stems" / stage
+
+    def is_published(self, folder: bytes, stage: str, scope: str) -> bool:
+        """Say whether something is published there; `manifest.read` tells whether it is whole."""
+        return os.path.exists(self.stage(folder, stage, scope) / manifests.FILE_NAME)
+
+    def relative(self, path: Path) -> str:
+        """Return a path as manifests hold it."""
+        return str(path.relative_to(self.root))
+
+
+def publish(
+    attempt: Path,
+    target: Path,
+    describe: Callable[[tuple[manifests.File, ...]], Manifest],
+    *,
+    out: OutputFolder,
+    lock: HeldLock,
+) -> str:
+    """Make an attempt's files visible at `target`, all at once.
+
+    Args:
+        attempt: folder below `.tmp` with the files of one job, no folders among them.
+        describe: gives the manifest for the files found.
+
+    Returns:
+        SHA-256 of the manifest.
+
+    Raises:
+        LockLost: the lock file is not ours any more; nothing was published.
+    """
+    files = []
+    for entry in sorted(attempt.iterdir()):
+        sync_file(entry)
+        files.append(manifests.describe(entry))
+    text = describe(tuple(files)).to_bytes()
+    write_synced(attempt / manifests.FILE_NAME, text)
+    sync_folder(attempt)
+    lock.check()
+    put_in_place(attempt, target, out=out)
+    found = manifests.read(target)
+    if found is None:
+        raise OSError(errno.EIO, "a folder that was just published is not whole", str(target))
+    return found[1]
+
+
+def put_in_place(attempt: Path, target: Path, *, out: OutputFolder) -> None:
+    """Rename a whole attempt to its target; what was there goes to the trash."""
+    make_folders(target.parent)
+    if not target.exists():
+        os.rename(attempt, target)
+    else:
+        _carry_over(target, attempt)
+        _swap(attempt, target, out.root / TRASH / attempt.name)
+    sync_folder(target.parent)
+    sync_folder(out.root / TMP)
+
+
+def _swap(attempt: Path, target: Path, trash: Path) -> None:
+    if exchange(attempt, target):
+        sync_folder(target.parent)
+        os.rename(attempt, trash)
+    else:
+        # For an instant nothing is at the target: recovery puts the attempt there, or this back.
+        os.rename(target, trash)
+        sync_folder(trash.parent)
+        os.rename(attempt, target)
+    sync_folder(trash.parent)
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Give the new folder the files of the old one that its manifest does not list: the user's.
+
+    Linked before the swap, so that no kill can leave them in a folder that is thrown away.
+    """
+    known = manifests.read(old)
+    ours = {manifests.FILE_NAME} | ({file.name for file in known[0].files} if known else set())
+    for entry in sorted(old.iterdir()):
+        kept = new / entry.name
+        if entry.name in ours or kept.exists():
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, kept, symlinks=True, copy_function=_link)
+        else:
+            _link(str(entry), str(kept))
+    sync_folder(new)
+
+
+def _link(source: str, copy: str) -> None:
+    try:
+        os.link(source, copy, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, copy, follow_symlinks=False)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step; False where kernel or file system cannot."""
+    if not hasattr(_libc, "renameat2"):
+        return False
+    swapped = _libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    if swapped == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(one))
+
+
+def move_track(out: OutputFolder, old: bytes, new: bytes) -> None:
+    """Move a track's outputs to another folder name; the new one must be free."""
+    source, target = out.track(old), out.track(new)
+    if not source.exists():
+        return  # nothing published yet, or moved by a run that was killed before it said so
+    make_folders(target.parent)
+    os.rename(source, target)
+    sync_folder(target.parent)
+    sync_folder(source.parent)
+    _remove_empty(source.parent, up_to=out.root / TRACKS)
+
+
+def trash_track(out: OutputFolder, folder: bytes, token: str) -> None:
+    """Put a track's outputs into the trash, where they stay until `gc`."""
+    source = out.track(folder)
+    if source.exists():
+        os.rename(source, out.root / TRASH / f"track-{token}")
+        sync_folder(out.root / TRASH)
+        sync_folder(source.parent)
+        _remove_empty(source.parent, up_to=out.root / TRACKS)
+
+
+def _remove_empty(folder: Path, *, up_to: Path) -> None:
+    while folder != up_to:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def clear_attempt(folder: Path) -> None:
+    """Remove what an attempt left behind."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and its ancestors, each made durable in its parent."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        sync_folder(made.parent)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and make its content durable. On macOS fsync stops at the drive's cache."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        _sync(stream.fileno())
+
+
+def replace_json(path: Path, content: Mapping[str, JsonValue]) -> None:
+    """Replace a JSON file in one step."""
+    fresh = path.with_name(f"{path.name}.new")
+    write_synced(fresh, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    os.rename(fresh, path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable.
+
+    Raises:
+        OSError: never try again on the same file: the second fsync succeeds with the data lost.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a folder's names durable."""
+    sync_file(path)
+
+
+def _sync(descriptor: int) -> None:
+    import fcntl
+
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        fcntl.fcntl(descriptor, full)
+    else:
+        os.fsync(descriptor)
+
+
+class RunLog:
+    """What happened in a run, one JSON object a line, for the morning after."""
+
+    def __init__(self, out: OutputFolder, run_id: int) -> None:
+        self.path = out.root / LOGS / f"run-{run_id:04d}.jsonl"
+        self._stream = self.path.open("a", encoding="ascii")
+
+    def write(self, event: Mapping[str, JsonValue]) -> None:
+        """Append one event."""
+        self._stream.write(json.dumps(event) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

@@ -1,0 +1,252 @@
+"""The settings of a run: read once by the command line, checked, frozen, passed down.
+
+Later ones win: defaults, `pipeline.toml` in the output folder (or `--config`), environment
+(`NIGHTSHIFT_LOUDNESS__SERIES_HOP_MS=50`), options and `--set`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from pipeline.errors import BadUsage
+from stages.base import Declaration, JsonValue, StageSettings
+
+FILE_NAME = "pipeline.toml"
+OUT_NAME = "_pipeline"
+REGISTRY = "stages:STAGES"
+
+
+class DecodeSettings(BaseModel):
+    """What decoding refuses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_duration_s: float = Field(default=4 * 3600, gt=0)
+    max_bytes: int = Field(default=8 << 30, gt=0)
+    allow_partial: bool = False
+
+
+class Limits(BaseModel):
+    """When a lane is taken for hanging, stopped or recycled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hang_base_s: float = Field(default=120, gt=0)
+    hang_per_audio_s: float = Field(default=2, ge=0)
+    load_s: float = Field(default=600, gt=0)
+    grace_s: float = Field(default=10, ge=0)
+    orphan_wait_s: float = Field(default=10, ge=0)
+    lane_bytes: int | None = Field(default=None, gt=0)
+
+
+class CommonSettings(BaseSettings):
+    """Settings that are no stage's own. Those of each stage stand in a table of its name."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="NIGHTSHIFT_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+    )
+
+    stages: tuple[str, ...] | None = None
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|rocm|cuda(:\d+)?)$")
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    decode: DecodeSettings = DecodeSettings()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run is told."""
+
+    dataset: Path
+    out: Path
+    registry: str
+    declarations: Mapping[str, Declaration]
+    selected: tuple[str, ...]
+    stage_settings: Mapping[str, StageSettings]
+    device: str
+    threads: int | None
+    decode: DecodeSettings
+    limits: Limits
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    names: tuple[bytes, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def out_folder(dataset: Path, out: Path | None) -> tuple[Path, Path]:
+    """Return dataset and output folder; `dataset` may be the output folder itself.
+
+    Raises:
+        BadUsage: there is no such folder.
+    """
+    given = Path(dataset)
+    if not given.is_dir():
+        raise BadUsage(f"{given} is no folder. Give the folder that holds the audio.")
+    dataset = given.resolve()
+    if out is None and dataset.name == OUT_NAME and (dataset / "ledger.db").exists():
+        return dataset.parent, dataset
+    return dataset, (out.absolute() if out is not None else dataset / OUT_NAME)
+
+
+def load_registry(target: str) -> dict[str, Declaration]:
+    """Import a registry, `module:NAME`. Light: it names the stages without importing them.
+
+    Raises:
+        BadUsage: there is none by that name.
+    """
+    module, _, name = target.partition(":")
+    try:
+        found: dict[str, Declaration] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BadUsage(f"NIGHTSHIFT_REGISTRY={target}: {error}. Give module:NAME.") from error
+    return found
+
+
+def load(
+    dataset: Path,
+    *,
+    out: Path | None = None,
+    file: Path | None = None,
+    overrides: Mapping[str, JsonValue] | None = None,
+    assignments: Sequence[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    names: Sequence[bytes] | None = None,
+    environment: Mapping[str, str],
+) -> RunConfig:
+    """Read and check the settings of a run.
+
+    Args:
+        overrides: from options, as nested tables; None values are left out by the caller.
+        assignments: of `--set`, each `stage.key=value`, the value as TOML or plain text.
+
+    Raises:
+        BadUsage: a setting is unknown or has an impossible value; the message names it.
+    """
+    dataset, out = out_folder(dataset, out)
+    registry = environment.get("NIGHTSHIFT_REGISTRY", REGISTRY)
+    declarations = load_registry(registry)
+    tables = merged(dict(overrides or {}), _assigned(assignments))
+    toml = file if file is not None else out / FILE_NAME
+    settings = _settings(declarations, _read_toml(toml, must_exist=file is not None), tables, toml)
+    selected = settings.stages if settings.stages is not None else tuple(declarations)
+    unknown = [name for name in selected if name not in declarations]
+    if unknown or not selected:
+        raise BadUsage(
+            f"there is no stage {', '.join(unknown) or 'selected'}. Stages: {', '.join(declarations)}."
+        )
+    return RunConfig(
+        dataset=dataset,
+        out=out,
+        registry=registry,
+        declarations=declarations,
+        selected=tuple(name for name in declarations if name in selected),
+        stage_settings={name: getattr(settings, name) for name in declarations},
+        device=settings.device,
+        threads=settings.threads,
+        decode=settings.decode,
+        limits=settings.limits,
+        include=tuple(include),
+        exclude=tuple(exclude),
+        names=tuple(names) if names is not None else None,
+        environment=environment,
+    )
+
+
+def _settings(
+    declarations: Mapping[str, Declaration],
+    toml: dict[str, JsonValue],
+    tables: dict[str, JsonValue],
+    file: Path,
+) -> CommonSettings:
+    class Layered(CommonSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, toml)
+
+    fields = {name: (one.settings, one.settings()) for name, one in declarations.items()}
+    model = create_model("Settings", __base__=Layered, **fields)  # type: ignore[call-overload]
+    try:
+        checked: CommonSettings = model(**tables)
+    except ValidationError as error:
+        raise BadUsage(_explained(error, file)) from error
+    return checked
+
+
+def _explained(error: ValidationError, file: Path) -> str:
+    lines = []
+    for one in error.errors():
+        name = ".".join(str(part) for part in one["loc"])
+        lines.append(f"setting {name}: {one['msg']} (given: {one['input']!r})")
+    return "; ".join(lines) + f". Look at {file}, --set and NIGHTSHIFT_… variables."
+
+
+def _read_toml(file: Path, *, must_exist: bool) -> dict[str, JsonValue]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise BadUsage(f"there is no settings file {file}.") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadUsage(f"{file} cannot be read: {error}.") from error
+
+
+def _assigned(assignments: Sequence[str]) -> dict[str, JsonValue]:
+    tables: dict[str, JsonValue] = {}
+    for assignment in assignments:
+        key, sign, text = assignment.partition("=")
+        parts = key.strip().split(".")
+        if not sign or not all(parts):
+            raise BadUsage(
+                f"--set {assignment}: give stage.key=value, for example loudness.series_hop_ms=50."
+            )
+        value = _toml_value(text.strip())
+        for part in reversed(parts):
+            value = {part: value}
+        assert isinstance(value, dict)
+        tables = merged(tables, value)
+    return tables
+
+
+def _toml_value(text: str) -> JsonValue:
+    try:
+        value: JsonValue = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # plain words need no quotes
+    return value
+
+
+def merged(below: dict[str, JsonValue], above: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Lay one set of tables over another."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,163 @@
+"""Is this machine fit? Each finding says what was looked at, what was found, what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline import surroundings
+from pipeline.config import RunConfig
+from pipeline.errors import Unfit
+from pipeline.ledger.connect import SQLITE_VERSION
+from pipeline.threads import budget, variables
+from stages.base import StageBlocked
+
+_WAL_RESET_FIXED = (3, 51, 3)
+_DEVICE_TIMEOUT_S = 120
+# In a process of its own: a broken driver may hang or crash it, and torch never loads here.
+_DEVICE_CHECK = """
+import sys, torch
+from stages.device import torch_device
+device = torch_device(sys.argv[1])
+torch.nn.functional.conv1d(torch.ones(1, 1, 64, device=device), torch.ones(1, 1, 3, device=device)).sum().item()
+name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+print(f"torch {torch.__version__}: {device} ({name}), one convolution done")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Literal["good", "note", "bad"]
+    what: str
+    value: str
+    remedy: str = ""
+
+
+def examine(config: RunConfig, *, with_disk: bool) -> Iterator[Finding]:
+    """Give the findings as they are made, quick ones first."""
+    yield Finding("good", "Python", f"{platform.python_version()} ({sys.executable})")
+    yield _sqlite()
+    yield _decoder("libsndfile", _libsndfile)
+    yield _decoder("ffmpeg", _ffmpeg)
+    yield Finding(
+        "good", "threads", f"{budget()} for the libraries, of {os.cpu_count()} processors"
+    )
+    if with_disk:
+        yield _disk(config.out)
+    for name, declaration in config.declarations.items():
+        yield _libraries(name, declaration.libraries, declaration.extra)
+        if declaration.weights is not None:
+            yield _weights(config, name)
+    yield _device(config)
+
+
+def _sqlite() -> Finding:
+    shown = ".".join(map(str, SQLITE_VERSION))
+    if SQLITE_VERSION < _WAL_RESET_FIXED:
+        return Finding(
+            "note",
+            "SQLite",
+            f"{shown}, which has the WAL-reset bug (fixed in 3.51.3)",
+            "Safe with Nightshift, where one process writes. Do not write to ledger.db with other tools.",
+        )
+    return Finding("good", "SQLite", shown)
+
+
+def _decoder(what: str, version: object) -> Finding:
+    try:
+        return Finding("good", what, str(version()))  # type: ignore[operator]
+    except (ImportError, OSError, StageBlocked, RuntimeError) as error:
+        return Finding("bad", what, f"cannot be used: {error}", "Install Nightshift again.")
+
+
+def _libsndfile() -> str:
+    import soundfile
+
+    return str(soundfile.__libsndfile_version__)
+
+
+def _ffmpeg() -> str:
+    from stages.ffmpeg import find_ffmpeg
+
+    found = find_ffmpeg()
+    if found is None:
+        raise OSError("no ffmpeg on PATH and none in the imageio-ffmpeg wheel")
+    return str(found)
+
+
+def _disk(out: Path) -> Finding:
+    try:
+        surroundings.check(out)
+    except Unfit as error:
+        return Finding("bad", "output folder", str(out), str(error))
+    there = out
+    while not there.exists():
+        there = there.parent
+    free = os.statvfs(there)
+    kind = surroundings.file_system(there) or "unknown file system"
+    return Finding(
+        "good",
+        "output folder",
+        f"{out} on {kind}, {free.f_bavail * free.f_frsize / 1e9:.0f} GB free",
+    )
+
+
+def _libraries(stage: str, libraries: tuple[str, ...], extra: str) -> Finding:
+    found, missing = [], []
+    for name in libraries:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding(
+            "note",
+            f"stage {stage}",
+            f"blocked: {', '.join(missing)} not installed",
+            f'pip install -c constraints.txt -e ".[{extra}]"',
+        )
+    return Finding("good", f"stage {stage}", ", ".join(found))
+
+
+def _weights(config: RunConfig, stage: str) -> Finding:
+    weights = config.declarations[stage].weights
+    assert weights is not None
+    try:
+        files = weights(config.stage_settings[stage])
+    except StageBlocked as error:
+        return Finding("note", f"weights of {stage}", error.problem, error.remedy)
+    return Finding("good", f"weights of {stage}", ", ".join(str(file) for file in files))
+
+
+def _device(config: RunConfig) -> Finding:
+    try:
+        checked = subprocess.run(
+            [sys.executable, "-P", "-c", _DEVICE_CHECK, config.device],
+            env={**config.environment, **variables(budget())},
+            capture_output=True,
+            text=True,
+            timeout=_DEVICE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("bad", "device", f"no answer in {_DEVICE_TIMEOUT_S} s", "Use --device cpu.")
+    if checked.returncode == 0:
+        return Finding("good", "device", checked.stdout.strip().splitlines()[-1])
+    last = (checked.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+    if "No module named" in last:
+        return Finding(
+            "note",
+            "device",
+            "torch is not installed; separation is blocked",
+            "See the README's three install lines.",
+        )
+    return Finding("bad", "device", last, "Use --device cpu, or mend the driver.")

@@ -1,0 +1,65 @@
+"""What can stop a run, with the exit code each leaves behind.
+
+PipelineError
+├─ BadUsage        2   a setting, an option or a name that cannot be used
+├─ DatasetBusy     3   another run holds the dataset
+└─ Unfit           4   disk, permissions, network file system, GPU: the surroundings
+   ├─ LedgerBroken     the ledger cannot be read or written
+   └─ LockLost         the lock file was deleted or replaced under a live run
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PipelineError(Exception):
+    """Root of everything that ends a command with a message instead of a traceback."""
+
+    exit_code = 4
+
+
+class BadUsage(PipelineError):
+    """The user asked for something that cannot be done; the message says what can."""
+
+    exit_code = 2
+
+
+class DatasetBusy(PipelineError):
+    """Another run holds this dataset."""
+
+    exit_code = 3
+
+    def __init__(self, out: Path, holder: str) -> None:
+        super().__init__(out, holder)
+        self.out = out
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return (
+            f"{self.out} is in use by {self.holder}. Wait for it to end, or stop it, "
+            "and run the same command again: finished work is kept."
+        )
+
+
+class Unfit(PipelineError):
+    """The surroundings do not allow the work; the message says which and what to do."""
+
+
+class LedgerBroken(Unfit):
+    """The ledger cannot be used as it is."""
+
+
+class LockLost(Unfit):
+    """Somebody deleted or replaced the lock file of a live run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was deleted or replaced while this run held it, so another run could "
+            "start beside it. This run stopped before publishing anything more; run the same "
+            "command again: finished work is kept."
+        )

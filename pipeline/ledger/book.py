@@ -1,0 +1,89 @@
+"""The ledger as the supervisor holds it: one writer, one connection, each method a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine, func, insert, select, update
+
+from pipeline.errors import LedgerBroken
+from pipeline.ledger.connect import writer
+from pipeline.ledger.files import Files
+from pipeline.ledger.jobs import Jobs
+from pipeline.ledger.migrate import bring_up_to_date
+from pipeline.ledger.schema import runs
+
+
+def now_utc() -> str:
+    """Return the time of day for people; nothing is ordered or timed by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Ledger:
+    """Tracks, jobs and runs of one dataset. Only the holder of the run lock may open one."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], str] = now_utc) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.files = Files(engine)
+        self.jobs = Jobs(engine, clock)
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """Open or create the ledger, and bring its schema up to date.
+
+        Raises:
+            LedgerBroken: damaged, of a newer version, or not a ledger.
+        """
+        try:
+            engine = writer(path)
+            bring_up_to_date(engine, path)
+        except LedgerBroken:
+            raise
+        except Exception as error:
+            cause = getattr(error, "orig", None) or error
+            raise LedgerBroken(
+                f"{path} cannot be opened ({cause}). Move it aside and run again: finished work "
+                "is found by its manifests and not computed again."
+            ) from error
+        return cls(engine)
+
+    def close(self) -> None:
+        """Close the connection; SQLite then folds the WAL into the file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def begin_run(self, *, host: str, pid: int, version: str, settings: str) -> int:
+        """Note that a run began; return its number."""
+        row = insert(runs).values(
+            host=host, pid=pid, version=version, settings=settings, started_utc=self._clock()
+        )
+        with self._engine.begin() as tx:
+            return int(tx.execute(row.returning(runs.c.id)).scalar_one())
+
+    def end_run(self, run_id: int, *, exit_code: int) -> None:
+        """Note that a run ended, and how."""
+        ended = update(runs).where(runs.c.id == run_id)
+        with self._engine.begin() as tx:
+            tx.execute(ended.values(ended_utc=self._clock(), exit_code=exit_code))
+
+    def last_run(self) -> int:
+        """Return the number of the newest run, 0 when there was none."""
+        with self._engine.connect() as connection:
+            return int(
+                connection.execute(select(func.coalesce(func.max(runs.c.id), 0))).scalar_one()
+            )

@@ -1,0 +1,99 @@
+"""What the parts of a run share: settings, ledger, output folder, lock, and who listens."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.artifacts import OutputFolder
+from pipeline.child import Child
+from pipeline.config import RunConfig
+from pipeline.events import Emit, Event
+from pipeline.ledger import Ledger
+from pipeline.ledger.jobs import Job, Work
+from pipeline.ledger.plan import Planned
+from pipeline.lock import HeldLock
+from pipeline.recipe import Recipe
+from stages.base import JsonValue
+
+
+@dataclass
+class Night:
+    """One run. `blocked` grows when a stage turns out not to start."""
+
+    config: RunConfig
+    out: OutputFolder
+    ledger: Ledger
+    lock: HeldLock
+    run_id: int
+    recipes: list[Recipe]
+    threads: int
+    emit: Emit
+    clock: Callable[[], float]
+    selector: selectors.BaseSelector
+    environment: Mapping[str, str]
+    lane_bytes: int
+    blocked: dict[str, str] = field(default_factory=dict)
+    children: set[Child] = field(default_factory=set)
+
+    def planned(self) -> list[Planned]:
+        """Return the jobs that this run wants for each track."""
+        return [recipe.planned() for recipe in self.recipes if recipe.stage in self.config.selected]
+
+    def tell(self, kind: str, **facts: JsonValue) -> None:
+        """Tell everybody what happened."""
+        self.emit(Event(kind, facts))
+
+    def tell_job(self, kind: str, work: Work, job: Job, **facts: JsonValue) -> None:
+        """Tell everybody what happened to a job."""
+        self.tell(
+            kind,
+            path=self.shown(work.path),
+            lane=self.lane_of(job.stage),
+            stage=job.stage,
+            scope=job.scope,
+            **facts,
+        )
+
+    def lane_of(self, stage: str) -> str:
+        """Return the lane of a stage."""
+        return self.config.declarations[stage].lane
+
+    def tell_progress(self, work: Work, lane: str, scope: str, phase: str, done_s: float) -> None:
+        """Tell how far a track is; shown, not logged."""
+        self.tell(
+            "progress",
+            path=self.shown(work.path),
+            lane=lane,
+            scope=scope,
+            phase=phase,
+            done_s=done_s,
+        )
+
+    def block(self, stage: str, why: str) -> None:
+        """A stage cannot start: its jobs wait for a mended machine, the others go on."""
+        jobs = self.ledger.jobs.block(self.run_id, stage, why)
+        if stage not in self.blocked:
+            self.blocked[stage] = why
+            self.tell("stage_blocked", stage=stage, why=why, jobs=jobs)
+
+    def watch(self, child: Child) -> None:
+        """Listen to a child."""
+        self.children.add(child)
+        self.selector.register(child.wire, selectors.EVENT_READ, child)
+        self.selector.register(child.output, selectors.EVENT_READ, child)
+
+    def unwatch(self, child: Child) -> None:
+        """Stop listening to a child that has ended."""
+        self.children.discard(child)
+        for stream in (child.wire, child.output):
+            if stream in self.selector.get_map():
+                self.selector.unregister(stream)
+        child.close()
+
+    def shown(self, path: bytes) -> str:
+        """Return a path for people."""
+        from pipeline.scan import display
+
+        return display(path)

@@ -1,0 +1,87 @@
+"""What decides an output besides its source: stage, version, settings, weights, as one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.config import RunConfig
+from pipeline.ledger.plan import Planned
+from pipeline.machine import Machine
+from stages.base import STEMS_FROM, JsonValue, Scope, StageBlocked
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One kind of job, and what today's settings ask of it. `blocked` says why it cannot start."""
+
+    stage: str
+    scope: Scope
+    lane: str
+    version: int
+    settings: Mapping[str, JsonValue]  # those that decide the output
+    asked: Mapping[str, JsonValue]  # all of them
+    weights: Mapping[str, JsonValue]  # file name -> SHA-256
+    blocked: StageBlocked | None
+
+    @property
+    def hash(self) -> str | None:
+        """Return the hash, None while the weights are missing."""
+        if self.blocked is not None:
+            return None
+        decides = [
+            self.stage,
+            self.version,
+            self.scope,
+            self.settings,
+            sorted(map(str, self.weights.values())),
+        ]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def planned(self) -> Planned:
+        """Return what the ledger needs to know of it."""
+        blocked = str(self.blocked) if self.blocked is not None else None
+        return Planned(self.stage, self.scope, self.lane, self.hash, blocked)
+
+
+def recipes(config: RunConfig, machine: Machine) -> list[Recipe]:
+    """Return the recipes of all stages that are declared, selected or not, in run order."""
+    found = []
+    for name, declaration in config.declarations.items():
+        settings = config.stage_settings[name]
+        weights: dict[str, JsonValue] = {}
+        blocked = None
+        if declaration.weights is not None:
+            try:
+                files = declaration.weights(settings)
+                weights = {file.name: machine.sha256_of(file) for file in files}
+            except StageBlocked as error:
+                blocked = error
+            except OSError as error:
+                blocked = StageBlocked(
+                    f"{name}: weights cannot be read: {error}", "Make the file readable."
+                )
+        for scope in declaration.scopes:
+            found.append(
+                Recipe(
+                    stage=name,
+                    scope=scope,
+                    lane=declaration.lane,
+                    version=declaration.version,
+                    settings=settings.deciding(),
+                    asked=settings.model_dump(mode="json"),
+                    weights=weights,
+                    blocked=blocked,
+                )
+            )
+    return found
+
+
+def separation_of(found: list[Recipe]) -> Planned | None:
+    """Return the recipe of the stage that gives stems."""
+    for recipe in found:
+        if recipe.stage == STEMS_FROM:
+            return recipe.planned()
+    return None

@@ -1,0 +1,54 @@
+"""What every start does before any work, unasked: files are the truth, then the ledger.
+
+Killable itself: each step leaves a state that the same steps bring to the same end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from pipeline import manifest as manifests
+from pipeline.artifacts import TMP, TRASH, OutputFolder, put_in_place, sync_folder
+
+
+def recover(out: OutputFolder) -> list[str]:
+    """Finish or undo what a dead run left half done; return what was done, in words.
+
+    In this order: whole attempts whose target is missing are published; targets still missing are
+    put back from the trash; only then `.tmp` is emptied.
+    """
+    said = []
+    attempts = sorted((out.root / TMP).iterdir())
+    for attempt in attempts:
+        target = _target(attempt, out)
+        if target is not None and not target.exists():
+            put_in_place(attempt, target, out=out)
+            said.append(f"published {out.relative(target)}, which a dead run had finished")
+    for attempt in attempts:
+        # Without an atomic exchange the old version waits here, under the attempt's name.
+        trashed = out.root / TRASH / attempt.name
+        target = _target(trashed, out)
+        if target is not None and not target.exists():
+            put_in_place(trashed, target, out=out)
+            said.append(f"put back {out.relative(target)}, which a dead run had set aside")
+    _empty(out.root / TMP)
+    return said
+
+
+def _target(folder: Path, out: OutputFolder) -> Path | None:
+    found = manifests.read(folder)
+    if found is None:
+        return None
+    target = Path(os.path.normpath(out.root / found[0].folder))
+    return target if target.is_relative_to(out.root) else None
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    sync_folder(folder)

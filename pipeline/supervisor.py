@@ -1,0 +1,341 @@
+"""The night: scan, recover, plan, then lane after lane until nothing is left to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import psutil
+
+from pipeline import __version__, artifacts, lock, surroundings
+from pipeline.artifacts import OutputFolder, RunLog
+from pipeline.config import RunConfig
+from pipeline.errors import PipelineError, Unfit
+from pipeline.events import Emit, Event
+from pipeline.ledger import Ledger
+from pipeline.ledger.book import now_utc
+from pipeline.ledger.connect import FILE_NAME as LEDGER_NAME
+from pipeline.ledger.files import SeenFile
+from pipeline.machine import Machine
+from pipeline.night import Night
+from pipeline.placing import clear_replaced, is_there
+from pipeline.probing import Probing
+from pipeline.recipe import recipes, separation_of
+from pipeline.recovery import recover
+from pipeline.scan import FoundFile, Scan, display, is_audio
+from pipeline.signals import Signals
+from pipeline.threads import budget, variables
+from pipeline.working import Working
+from stages.base import Scope
+
+_BATCH = 500
+_TURN_S = 1.0
+_TODO_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run ended."""
+
+    run_id: int
+    done: int
+    failed: int
+    blocked: dict[str, str]
+    unreadable: int
+    tracks: int
+    stopped_by: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that tells it to the shell."""
+        if self.stopped_by is not None:
+            return 128 + self.stopped_by
+        if self.blocked and not self.done and not self.already_done:
+            return 4
+        return 1 if self.failed or self.blocked or self.unreadable else 0
+
+    already_done: int = 0
+
+
+def run(config: RunConfig, *, emit: Emit) -> Report:
+    """Do one run: everything that the dataset still needs, until it is done or stopped.
+
+    Raises:
+        DatasetBusy: another run holds the dataset.
+        Unfit: the surroundings do not allow it.
+    """
+    surroundings.check(config.out)
+    try:
+        artifacts.make_folders(config.out)
+    except OSError as error:
+        raise Unfit(
+            f"{config.out} cannot be made ({error.strerror}). Name another --out."
+        ) from error
+    held = lock.acquire(
+        config.out, since_utc=now_utc(), wait_for_orphan_s=config.limits.orphan_wait_s
+    )
+    out = OutputFolder(config.out)
+    out.prepare()
+    with Ledger.open(config.out / LEDGER_NAME) as ledger:
+        return _run(config, out, ledger, held, emit)
+
+
+def _run(
+    config: RunConfig, out: OutputFolder, ledger: Ledger, held: lock.HeldLock, emit: Emit
+) -> Report:
+    machine = Machine.read(config.out)
+    asked = recipes(config, machine)
+    threads = machine.threads(asked=config.threads, budget=budget())
+    machine.save(artifacts.replace_json)
+    run_id = ledger.begin_run(
+        host=socket.gethostname(), pid=os.getpid(), version=__version__, settings=_settings(config)
+    )
+    log = RunLog(out, run_id)
+
+    def emit_and_log(event: Event) -> None:
+        if event.kind not in ("progress", "todo"):
+            log.write({"utc": now_utc(), "event": event.kind, **event.facts})
+        emit(event)
+
+    night = Night(
+        config=config,
+        out=out,
+        ledger=ledger,
+        lock=held,
+        run_id=run_id,
+        recipes=asked,
+        threads=threads,
+        emit=emit_and_log,
+        clock=time.monotonic,
+        selector=selectors.DefaultSelector(),
+        environment={**config.environment, **variables(threads)},
+        lane_bytes=config.limits.lane_bytes or psutil.virtual_memory().total // 2,
+    )
+    try:
+        report = Supervisor(night).night()
+        ledger.end_run(run_id, exit_code=report.exit_code)
+        return report
+    except PipelineError as error:
+        ledger.end_run(run_id, exit_code=error.exit_code)
+        raise
+    finally:
+        log.close()
+
+
+def _settings(config: RunConfig) -> str:
+    stages = {name: config.stage_settings[name].model_dump(mode="json") for name in config.selected}
+    return json.dumps({"stages": stages, "device": config.device, "threads": config.threads})
+
+
+class Supervisor:
+    """The loop that keeps scan, probe and lane moving, and hears signals between their steps."""
+
+    def __init__(self, night: Night) -> None:
+        self._night = night
+        self._probing = Probing(night)
+        self._working: Working | None = None
+        self._signals = Signals(self._kill_children)
+        self._scan = Scan(
+            night.config.dataset,
+            out=night.config.out,
+            include=night.config.include,
+            exclude=night.config.exclude,
+            names=night.config.names,
+        )
+        self._batches: Iterator[list[FoundFile]] | None = _batches(self._scan.files())
+        self._settled = False
+        self._todo_after = 0.0
+
+    def night(self) -> Report:
+        """Work until nothing is left or a signal asks to stop.
+
+        Every way out ends the children, and waits for them, before the lock can go.
+        """
+        night = self._night
+        night.selector.register(self._signals.wake, selectors.EVENT_READ)
+        try:
+            self._recover()
+            for lane, scope in self._passes():
+                self._pass(Working(night, self._probing, lane, scope))
+                if self._signals.stopping is not None:
+                    break
+            return self._report()
+        finally:
+            self._kill_children()
+            self._signals.restore()
+            night.selector.close()
+
+    def _kill_children(self) -> None:
+        for child in list(self._night.children):
+            child.kill()
+
+    def _recover(self) -> None:
+        night = self._night
+        for done in recover(night.out):
+            night.tell("recovered", what=done)
+        interrupted = night.ledger.jobs.interrupt_running()
+        if interrupted:
+            night.tell("interrupted_found", jobs=interrupted)
+        night.ledger.files.retry_problems()
+        lost = night.ledger.jobs.lose(night.out.is_published)
+        if lost:
+            night.tell("outputs_missing", jobs=lost)
+        night.ledger.jobs.requeue(night.planned(), separation_of(night.recipes))
+        for recipe in night.recipes:
+            if recipe.blocked is not None and recipe.stage in night.config.selected:
+                night.block(recipe.stage, str(recipe.blocked))
+        night.tell(
+            "run_started",
+            run=night.run_id,
+            dataset=str(night.config.dataset),
+            threads=night.threads,
+        )
+
+    def _passes(self) -> list[tuple[str, Scope]]:
+        """Return lanes and scopes in the order of a run: mix features, separation, stem features."""
+        selected = [
+            recipe for recipe in self._night.recipes if recipe.stage in self._night.config.selected
+        ]
+        mix = dict.fromkeys(one.lane for one in selected if one.scope is Scope.MIX)
+        stems = dict.fromkeys(one.lane for one in selected if one.scope is Scope.STEMS)
+        features = [lane for lane in mix if lane in stems]
+        others = [lane for lane in mix if lane not in stems]
+        return [(lane, Scope.MIX) for lane in features + others] + [
+            (lane, Scope.STEMS) for lane in stems
+        ]
+
+    def _pass(self, working: Working) -> None:
+        self._working = working
+        self._todo_after = 0.0
+        leave_by: float | None = None
+        while True:
+            if self._signals.stopping is not None and leave_by is None:
+                self._night.tell("stopping", signal=self._signals.stopping)
+                working.leave()
+                leave_by = self._night.clock() + self._night.config.limits.grace_s
+            if leave_by is None:
+                self._scan_some()
+                more = self._probing.feed()
+                working.feed()
+                self._tell_todo(working)
+                idle = not (more or self._probing.busy or self._batches or working.busy)
+                if idle and self._settled_and_done(working):
+                    break
+            elif not working.running or self._night.clock() > leave_by:
+                working.kill()
+                return
+            self._listen(0.0 if self._batches and leave_by is None else _TURN_S)
+            working.check_hang()
+        self._retire(working)
+
+    def _retire(self, working: Working) -> None:
+        """Let the lane leave by itself; it has nothing in hand."""
+        working.leave()
+        leave_by = self._night.clock() + self._night.config.limits.grace_s
+        while working.running and self._night.clock() < leave_by:
+            self._listen(_TURN_S)
+        working.kill()
+
+    def _listen(self, timeout_s: float) -> None:
+        for key, _ in self._night.selector.select(timeout_s):
+            child = key.data
+            if child is None:
+                self._signals.drain()
+            elif child not in self._night.children:
+                continue  # ended by what was heard just before
+            elif key.fileobj is child.output:
+                if not child.drain():
+                    self._night.selector.unregister(child.output)
+            elif self._probing.owns(child):
+                self._probing.hear(child)
+            elif self._working is not None and self._working.owns(child):
+                self._working.hear(child)
+
+    # ---- scan
+
+    def _scan_some(self) -> None:
+        """Take one batch of files in, so that the first track can start before the walk is over."""
+        if self._batches is None:
+            return
+        batch = next(self._batches, None)
+        night = self._night
+        if batch is None:
+            self._batches = None
+            self._scanned()
+            return
+        seen = [_seen(file) for file in batch]
+        fresh = night.ledger.files.recognise(night.run_id, seen, stages=night.config.selected)
+        night.ledger.files.add(
+            night.run_id, [file for file in fresh if is_audio(night.config.dataset, file.path)]
+        )
+
+    def _scanned(self) -> None:
+        """Files that were not met are gone, or only left out by a filter."""
+        night = self._night
+        after, gone = 0, 0
+        while unseen := night.ledger.files.unseen(night.run_id, after=after, limit=_BATCH):
+            missing = [known.id for known in unseen if not is_there(night, known)]
+            night.ledger.files.mark_missing(missing)
+            after, gone = unseen[-1].id, gone + len(missing)
+        skipped = {reason: count for reason, count in self._scan.skipped.items()}
+        night.tell("scanned", missing=gone, skipped=dict(skipped))
+
+    def _settled_and_done(self, working: Working) -> bool:
+        """Once all is probed, clear what was replaced; say whether the pass has nothing left."""
+        if not self._settled:
+            self._settled = True
+            clear_replaced(self._night)
+        night = self._night
+        return not night.ledger.jobs.pending(night.run_id, lane=working.lane, scope=working.scope)
+
+    def _tell_todo(self, working: Working) -> None:
+        """Tell how much audio the pass has, now and then while files are still being found."""
+        night = self._night
+        now = night.clock()
+        if now < self._todo_after:
+            return
+        self._todo_after = now + _TODO_EVERY_S if not self._settled else float("inf")
+        left_s = night.ledger.jobs.audio_left_s(
+            night.run_id, lane=working.lane, scope=working.scope
+        )
+        night.tell("todo", lane=working.lane, scope=working.scope, left_s=left_s)
+
+    def _report(self) -> Report:
+        night = self._night
+        counts = night.ledger.jobs.outcome(night.run_id, night.config.selected)
+        self._probing.end()
+        report = Report(
+            run_id=night.run_id,
+            done=counts.done_now,
+            already_done=counts.done - counts.done_now,
+            failed=counts.failed,
+            blocked=dict(night.blocked),
+            unreadable=counts.unreadable,
+            tracks=counts.tracks,
+            stopped_by=self._signals.stopping,
+        )
+        night.tell("run_ended", exit_code=report.exit_code, done=report.done, failed=report.failed)
+        return report
+
+
+def _batches(files: Iterator[FoundFile]) -> Iterator[list[FoundFile]]:
+    while batch := list(islice(files, _BATCH)):
+        yield batch
+
+
+def _seen(file: FoundFile) -> SeenFile:
+    return SeenFile(
+        path=file.path,
+        shown=display(file.path),
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+        ctime_ns=file.ctime_ns,
+        inode=file.inode,
+        device=file.device,
+    )

@@ -1,0 +1,411 @@
+"""The supervisor's side of a lane: hands out tracks and files the results."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any, cast
+
+from pipeline import manifest as manifests
+from pipeline.blame import Lost, Process, Unit, blame
+from pipeline.child import Child
+from pipeline.errors import LockLost, Unfit
+from pipeline.ledger.files import SeenFile
+from pipeline.ledger.jobs import Cause, Job, Published, Work
+from pipeline.machine import processor
+from pipeline.night import Night
+from pipeline.order import JobOrder, LaneOrder, StageOrder, WorkOrder
+from pipeline.probing import Probing
+from pipeline.watch import Watch
+from pipeline.wire import Message
+from stages.base import Reason, Scope
+
+_WINDOW = 2  # one computing, one decoding ahead
+_LOADING = 0  # the unit number under which loading is watched
+_DEATHS_WHILE_LOADING = 2
+_IDLE_DEATHS = 3
+_CHANGES = 3
+
+
+class Working:
+    """One lane in one scope, from its first track to its last."""
+
+    def __init__(self, night: Night, probing: Probing, lane: str, scope: Scope) -> None:
+        self.lane = lane
+        self.scope = scope
+        self._night = night
+        self._probing = probing
+        self._process: Process | None = None
+        self._queue: deque[Unit] = deque()  # claimed, not yet sent
+        self._suspects: deque[int] = deque()  # tracks to be run alone, one at a time
+        self._numbers = _LOADING
+        self._deaths_loading: dict[str, int] = {}
+        self._idle_deaths = 0
+        self._changes: dict[bytes, int] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Say whether tracks are in its hands."""
+        return bool(self._in_hand())
+
+    @property
+    def running(self) -> bool:
+        """Say whether its process lives."""
+        return self._process is not None
+
+    def _in_hand(self) -> list[Unit]:
+        sent = self._process.units.values() if self._process is not None else ()
+        return [*sent, *self._queue]
+
+    def _stages(self) -> list[str]:
+        night = self._night
+        return [
+            recipe.stage
+            for recipe in night.recipes
+            if (recipe.lane, recipe.scope) == (self.lane, self.scope)
+            and recipe.stage in night.config.selected
+            and recipe.stage not in night.blocked
+        ]
+
+    # ---- handing out
+
+    def feed(self) -> None:
+        """Claim what fits and hand it out; what is published already is only noted."""
+        while self._has_room() and (work := self._claim()) is not None:
+            unit = self._unless_published(work)
+            if unit is not None:
+                self._queue.append(unit)
+        if self._queue and self._process is None:
+            self._start()
+        if self._process is not None and self._process.ready:
+            while self._queue:
+                self._send(self._process, self._queue.popleft())
+
+    def _has_room(self) -> bool:
+        if self._process is not None and self._process.leaving:
+            return False
+        in_hand = self._in_hand()
+        if any(unit.alone for unit in in_hand):
+            return False
+        return not in_hand if self._suspects else len(in_hand) < _WINDOW
+
+    def _claim(self) -> Work | None:
+        night = self._night
+        if self._suspects:
+            return (
+                night.ledger.jobs.claim(
+                    night.run_id, lane=self.lane, scope=self.scope, track_id=self._suspects[0]
+                )
+                or self._cleared()
+            )
+        return night.ledger.jobs.claim(night.run_id, lane=self.lane, scope=self.scope)
+
+    def _cleared(self) -> Work | None:
+        """A suspect has nothing left to do: look at the next."""
+        self._suspects.popleft()
+        return self._claim() if not self._in_hand() else None
+
+    def _unless_published(self, work: Work) -> Unit | None:
+        """Adopt what a killed run published before it could tell the ledger."""
+        left = {}
+        for job in work.jobs:
+            if job.stage in self._night.blocked:
+                self._night.ledger.jobs.put_back([job], Cause("blocked"))
+                self._night.block(job.stage, self._night.blocked[job.stage])
+                continue
+            found = manifests.read(self._night.out.stage(work.folder, job.stage, job.scope))
+            if found is not None and found[0].fingerprint == job.fingerprint:
+                self._note_done(work, job, found[1], adopted=True)
+            else:
+                left[job.id] = job
+        if not left:
+            return None
+        self._numbers += 1
+        alone = bool(self._suspects) and self._suspects[0] == work.track_id
+        if alone:
+            self._suspects.popleft()
+        return Unit(self._numbers, work, left, alone=alone)
+
+    def _send(self, process: Process, unit: Unit) -> None:
+        work = unit.work
+        process.units[unit.number] = unit
+        order = WorkOrder(
+            unit=unit.number,
+            path=os.fsdecode(os.path.join(os.fsencode(self._night.config.dataset), work.path)),
+            folder=os.fsdecode(work.folder),
+            sha256=work.sha256,
+            scope=self.scope,
+            identity=work.identity,
+            upstream=work.upstream,
+            source={
+                "path": os.fsdecode(work.path),
+                "sha256": work.sha256,
+                "size_bytes": work.identity[0],
+                "duration_s": work.duration_s,
+                "sample_rate_hz": work.sample_rate_hz,
+                "channels": work.channels,
+                "codec": work.codec,
+            },
+            jobs=tuple(
+                JobOrder(job.id, job.stage, job.recipe, job.fingerprint, job.attempt)
+                for job in unit.open.values()
+            ),
+        )
+        process.child.send(order.to_message())
+
+    def _start(self) -> None:
+        night = self._night
+        stages = self._stages()
+        child = Child(
+            "pipeline.lane",
+            environment=night.environment,
+            arguments=[str(night.lock.descriptor)],
+            inherit=[night.lock.descriptor],
+        )
+        limits = night.config.limits
+        watch = Watch(
+            base_s=limits.hang_base_s,
+            per_audio_s=limits.hang_per_audio_s,
+            clock=night.clock,
+            cpu_s=child.cpu_s,
+        )
+        self._process = Process(child, watch)
+        night.watch(child)
+        by_stage = {recipe.stage: recipe for recipe in night.recipes if recipe.scope is self.scope}
+        orders = {
+            name: StageOrder(
+                night.config.declarations[name], by_stage[name].asked, by_stage[name].weights
+            )
+            for name in stages
+        }
+        night.tell(
+            "lane_started", lane=self.lane, scope=self.scope, stages=list(stages), pid=child.pid
+        )
+        child.send(
+            LaneOrder(
+                registry=night.config.registry,
+                out=str(night.out.root),
+                lock=str(night.lock.path),
+                device=night.config.device,
+                threads=night.threads,
+                processor=processor(),
+                limits=night.config.decode,
+                stages=orders,
+            ).to_message()
+        )
+        watch.progress(_LOADING, "start", limit_s=limits.load_s)
+
+    # ---- hearing
+
+    def owns(self, child: Child) -> bool:
+        """Say whether a child is this lane's process."""
+        return self._process is not None and child is self._process.child
+
+    def hear(self, child: Child) -> None:
+        """Take what the lane reports; its end is heard last."""
+        process = self._process
+        assert process is not None
+        messages, is_open = child.receive()
+        for message in messages:
+            self._heard(process, message)
+        if not is_open:
+            self._ended(process)
+
+    def _heard(self, process: Process, message: Message) -> None:
+        said = cast("dict[str, Any]", message)
+        kind = said["type"]
+        if kind == "loading":
+            process.loading = said["stage"]
+        elif kind == "ready":
+            self._ready(process, said["blocked"])
+        elif kind == "unfit":
+            raise (
+                LockLost(self._night.lock.path) if said["lock_lost"] else Unfit(_unfit(said["why"]))
+            )
+        elif kind != "bye":
+            unit = process.units.get(said["unit"])
+            if unit is not None:
+                self._heard_of(process, unit, said)
+
+    def _ready(self, process: Process, blocked: dict[str, str]) -> None:
+        process.ready, process.loading = True, None
+        process.watch.rest(_LOADING)
+        for stage, why in blocked.items():
+            self._block(stage, why)
+
+    def _block(self, stage: str, why: str) -> None:
+        """Its claimed jobs go back first, so that they are blocked with the rest."""
+        for unit in list(self._queue):
+            theirs = [job for job in unit.open.values() if job.stage == stage]
+            self._night.ledger.jobs.put_back(theirs, Cause("blocked"))
+            for job in theirs:
+                del unit.open[job.id]
+            if not unit.open:
+                self._queue.remove(unit)
+        self._night.block(stage, why)
+
+    def _heard_of(self, process: Process, unit: Unit, said: dict[str, Any]) -> None:
+        kind = said["type"]
+        if kind == "progress":
+            unit.started, unit.phase = True, said["phase"]
+            process.watch.progress(unit.number, unit.phase, unit.work.duration_s or 0.0)
+            self._night.tell_progress(unit.work, self.lane, self.scope, unit.phase, said["done_s"])
+        elif kind == "decoded":
+            unit.phase = "decoded"
+            process.watch.rest(unit.number)
+        elif kind == "finished":
+            del process.units[unit.number]
+            process.watch.rest(unit.number)
+            self._idle_deaths = 0
+            self._recycle_if_grown(process)
+        else:
+            self._job_ended(unit, unit.open.pop(said["job"]), said)
+
+    def _job_ended(self, unit: Unit, job: Job, said: dict[str, Any]) -> None:
+        if said["type"] == "published":
+            self._note_done(
+                unit.work, job, said["manifest_sha256"],
+                wall_s=said["wall_s"], cpu_s=said["cpu_s"], peak_bytes=said["peak_bytes"],
+            )  # fmt: skip
+        elif said["type"] == "failed":
+            cause = Cause(said["reason"], said["detail"], phase=unit.phase)
+            self._night.ledger.jobs.fail(job, cause)
+            self._night.tell_job(
+                "job_failed", unit.work, job, reason=cause.reason, detail=cause.detail
+            )
+        else:
+            self._changed(unit.work, job)
+
+    def _note_done(
+        self,
+        work: Work,
+        job: Job,
+        manifest_sha256: str,
+        *,
+        adopted: bool = False,
+        wall_s: float | None = None,
+        cpu_s: float | None = None,
+        peak_bytes: int | None = None,
+    ) -> None:
+        folder = self._night.out.stage(work.folder, job.stage, job.scope)
+        published = Published(manifest_sha256, _features(folder), wall_s, cpu_s, peak_bytes)
+        self._night.ledger.jobs.done(job, published, upstream=work.upstream, adopted=adopted)
+        kind = "job_adopted" if adopted else "job_done"
+        self._night.tell_job(kind, work, job, wall_s=wall_s, audio_s=work.duration_s)
+
+    def _changed(self, work: Work, job: Job) -> None:
+        """The source is not the file that was hashed: throw the result away and look again."""
+        changes = self._changes[work.path] = self._changes.get(work.path, 0) + 1
+        if changes > _CHANGES:
+            cause = Cause(Reason.IO, "the file changes all the time; run again when it has settled")
+            self._night.ledger.jobs.fail(job, cause)
+            self._night.tell_job("job_failed", work, job, reason=cause.reason, detail=cause.detail)
+            return
+        self._night.ledger.jobs.put_back([job], Cause("source_changed"), queued=False)
+        self._night.tell_job("source_changed", work, job)
+        path = os.path.join(os.fsencode(self._night.config.dataset), work.path)
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return  # gone: the next scan will miss it
+        seen = SeenFile(
+            work.path, self._night.shown(work.path), stat.st_size,
+            stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev,
+        )  # fmt: skip
+        self._night.ledger.files.add(self._night.run_id, [seen])
+        self._probing.look_again()
+
+    # ---- ends
+
+    def check_hang(self) -> None:
+        """Kill a lane that hangs; the track it hangs on fails, the others go back."""
+        if self._process is None:
+            return
+        hanging = self._process.watch.hanging()
+        if hanging is not None:
+            number, phase = hanging
+            self._ended(self._process, hung=number, phase=phase)
+
+    def _ended(
+        self, process: Process, *, hung: int | None = None, phase: str | None = None
+    ) -> None:
+        """The process died, hangs or left: settle what it had, and forget it."""
+        tail = process.child.tail()
+        status = process.child.kill()
+        self._night.unwatch(process.child)
+        self._process = None
+        lost = Lost(status, tail, hung=hung, phase=phase, expected=process.leaving)
+        if not process.ready and not process.leaving:
+            self._died_loading(process, lost)
+            return
+        started = [unit for unit in process.units.values() if unit.started]
+        if not started and not process.leaving:
+            self._died_idle(lost)
+        if not process.leaving:
+            self._night.tell(
+                "lane_died",
+                lane=self.lane,
+                how=lost.how,
+                tracks=[self._night.shown(unit.work.path) for unit in started],
+                tail=tail[-2000:],
+            )
+        self._suspects.extend(blame(self._night, process, lost))
+
+    def _died_loading(self, process: Process, lost: Lost) -> None:
+        stage = process.loading or (self._stages() or [self.lane])[0]
+        deaths = self._deaths_loading[stage] = self._deaths_loading.get(stage, 0) + 1
+        self._night.tell(
+            "lane_died", lane=self.lane, how=lost.how, loading=stage, tail=lost.tail[-2000:]
+        )
+        if lost.hung is not None or deaths >= _DEATHS_WHILE_LOADING:
+            last = lost.tail.splitlines()[-1] if lost.tail else "it printed nothing"
+            self._block(
+                stage, f"its process ended while loading ({lost.how}): {last}. See the run log."
+            )
+
+    def _died_idle(self, lost: Lost) -> None:
+        self._idle_deaths += 1
+        if self._idle_deaths >= _IDLE_DEATHS:
+            for stage in self._stages():
+                self._block(
+                    stage, f"its process keeps ending without work ({lost.how}). See the run log."
+                )
+
+    def _recycle_if_grown(self, process: Process) -> None:
+        if not process.units and process.child.resident_bytes() > self._night.lane_bytes:
+            self._night.tell("lane_recycled", lane=self.lane, bytes=process.child.resident_bytes())
+            self.leave()
+
+    def leave(self) -> None:
+        """Let the lane finish the track it computes, and leave."""
+        self._put_back_queue("stopped")
+        if self._process is not None and not self._process.leaving:
+            self._process.leaving = True
+            self._process.child.send({"type": "stop"})
+
+    def kill(self) -> None:
+        """End the lane now; what it had goes back."""
+        self._put_back_queue("abandoned")
+        if self._process is not None:
+            self._process.leaving = True
+            self._ended(self._process)
+
+    def _put_back_queue(self, why: str) -> None:
+        for unit in self._queue:
+            self._night.ledger.jobs.put_back(list(unit.open.values()), Cause(why))
+        self._queue.clear()
+
+
+def _features(folder: Path) -> str | None:
+    try:
+        return (folder / "features.json").read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _unfit(why: str) -> str:
+    return (
+        f"{why}. The run stopped; nothing is lost. Free some space or mend the folder's rights, "
+        "then run the same command again."
+    )

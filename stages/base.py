@@ -1,0 +1,173 @@
+"""What a stage is, what it is given, and how it says no."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from stages.audio import Audio
+
+JsonValue: TypeAlias = (
+    "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+)
+Facts: TypeAlias = Mapping[str, JsonValue]
+Tick: TypeAlias = Callable[[float], None]
+
+
+class Scope(StrEnum):
+    """What a job looks at: the mix as it was found, or its separated stems."""
+
+    MIX = "mix"
+    STEMS = "stems"
+
+
+STEMS_FROM = "separation"
+"""The stage whose outputs the jobs of scope `stems` read."""
+
+
+class Reason(StrEnum):
+    """Why a track cannot be done. Stored in the ledger; `io`, `memory` and `hang` may pass by themselves."""
+
+    EMPTY = "empty"
+    NOT_AUDIO = "not_audio"
+    BAD_HEADER = "bad_header"
+    UNSUPPORTED = "unsupported"
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    NONFINITE = "nonfinite"
+    TOO_LONG = "too_long"
+    IO = "io"
+    MEMORY = "memory"
+    HANG = "hang"
+    CRASH = "crash"
+    ERROR = "error"
+
+
+class StageError(Exception):
+    """Root of what stages raise on purpose.
+
+    StageError
+    ├─ TrackUnusable   this track fails, the others go on
+    └─ StageBlocked    the stage cannot start on this machine, other stages go on
+    """
+
+
+class TrackUnusable(StageError):
+    """This track cannot be done; the reason and the value that shows it."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+class StageBlocked(StageError):
+    """The stage cannot start here; says what is missing and the command that mends it."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.remedy}"
+
+
+class StageSettings(BaseModel):
+    """Settings of a stage. Every field enters the fingerprint unless marked `FREE`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def deciding(self) -> dict[str, JsonValue]:
+        """Return the settings that decide the output, JSON-ready, in the order of declaration."""
+        free = {
+            name
+            for name, field_info in type(self).model_fields.items()
+            if field_info.json_schema_extra == FREE
+        }
+        decided: dict[str, JsonValue] = self.model_dump(mode="json", exclude=free)
+        return decided
+
+
+# Put as `json_schema_extra=FREE` on a field that changes speed or place but never the numbers.
+FREE: dict[str, JsonValue] = {"decides_output": False}
+
+Settings = TypeVar("Settings", bound=StageSettings)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the pipeline must know of a stage without importing it.
+
+    `extra` is what pip installs to get `libraries`, whose versions every manifest records.
+    `weights` gives the files a stage will load, and raises `StageBlocked` where one is missing;
+    their SHA-256 enters the fingerprint, their place does not.
+    """
+
+    name: str
+    target: str
+    version: int
+    lane: str
+    scopes: tuple[Scope, ...]
+    settings: type[StageSettings]
+    extra: str
+    libraries: tuple[str, ...] = ()
+    weights: Callable[[StageSettings], tuple[Path, ...]] | None = None
+
+
+def no_tick(done_s: float) -> None:
+    """Take a report of progress and do nothing with it."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One decoded track. `sources` is `{"mix": audio}`, or one audio per stem.
+
+    `sha256` is that of the source file's bytes. Call `tick` with the seconds of audio done so far
+    after each block: a stage that reports nothing for long is taken for hanging.
+    """
+
+    sha256: str
+    sources: Mapping[str, Audio]
+    tick: Tick = field(default=no_tick)
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the longest source."""
+        return max(audio.duration_s for audio in self.sources.values())
+
+
+class Stage(ABC, Generic[Settings]):
+    """Audio in, files out. Knows no ledger, and not where its folder will end up."""
+
+    def __init__(self, settings: Settings, *, device: str = "cpu") -> None:
+        self.settings = settings
+        self.device = device
+
+    def load(self) -> None:
+        """Load models and whatever else is costly, once per process.
+
+        Raises:
+            StageBlocked: a library or weights are missing or broken.
+        """
+
+    @abstractmethod
+    def run(self, track: Track, out: Path) -> Facts:
+        """Write this stage's files for one track into the empty folder `out`.
+
+        Returns:
+            Facts for the manifest, for example `{"gain": 0.5}`. Empty when there are none.
+
+        Raises:
+            TrackUnusable: this track cannot be done.
+        """

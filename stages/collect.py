@@ -1,0 +1,142 @@
+"""Gathers decoded blocks into one array, and watches over what comes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.base import Reason, Tick, TrackUnusable
+from stages.limits import SAMPLE_BYTES, DecodeLimits, check_length, check_shape
+
+# malloc maps blocks above 32 MiB by themselves and gives each back as soon as it is freed, so that
+# joining slabs needs one slab more than the result, not twice the result.
+_SLAB_BYTES = 40 * 2**20
+
+_TICK_FRAMES = 65_536
+
+
+class Collector:
+    """Takes blocks of shape `(frames, channels)`, gives samples of shape `(channels, frames)`.
+
+    Args:
+        expected_frames: what will come, if known: then nothing is copied twice. May be wrong.
+
+    Raises:
+        TrackUnusable: the shape or the expected length is beyond the limits.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate_hz: int,
+        channels: int,
+        expected_frames: int | None,
+        limits: DecodeLimits,
+        tick: Tick,
+    ) -> None:
+        check_shape(sample_rate_hz, channels)
+        self.sample_rate_hz = sample_rate_hz
+        self.channels = channels
+        self.frames = 0
+        self._limits = limits
+        self._tick = tick
+        self._ticked_frames = 0
+        self._bad_samples = 0
+        self._first_bad_frame = 0
+        self._check_length(expected_frames or 0)
+        self._slabs = [self._slab(expected_frames or 0)]
+        self._filled = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds gathered so far."""
+        return self.frames / self.sample_rate_hz
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Take the next block.
+
+        Raises:
+            TrackUnusable: more came than is allowed, whatever the header said.
+        """
+        self._check_length(self.frames + len(block))
+        while len(block):
+            room = self._slabs[-1].shape[1] - self._filled
+            if room == 0:
+                self._slabs.append(self._slab(0))
+                self._filled, room = 0, self._slabs[-1].shape[1]
+            self._fill(block[:room])
+            block = block[room:]
+        if self.frames - self._ticked_frames >= _TICK_FRAMES:
+            self._report()
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return everything, C-contiguous. The collector is empty afterwards.
+
+        Raises:
+            TrackUnusable: a sample is NaN or infinite.
+        """
+        if self._bad_samples:
+            raise TrackUnusable(
+                Reason.NONFINITE,
+                f"{self._bad_samples} of {self.frames * self.channels} samples are not finite, "
+                f"the first at {self._first_bad_frame / self.sample_rate_hz:.3f} s",
+            )
+        self._report()
+        if self._filled == self.frames == self._slabs[0].shape[1]:
+            return self._slabs.pop()
+        return self._joined()
+
+    def _joined(self) -> NDArray[np.float32]:
+        samples = np.empty((self.channels, self.frames), dtype=np.float32)
+        start = 0
+        while self._slabs:
+            slab = self._slabs.pop(0)
+            end = min(start + slab.shape[1], self.frames)
+            samples[:, start:end] = slab[:, : end - start]
+            start = end
+        return samples
+
+    def _fill(self, block: NDArray[np.float32]) -> None:
+        placed = self._slabs[-1][:, self._filled : self._filled + len(block)]
+        placed[:] = block.T
+        finite = np.isfinite(placed)
+        if not finite.all():
+            if not self._bad_samples:
+                self._first_bad_frame = self.frames + int(np.argmin(finite.all(axis=0)))
+            self._bad_samples += int(finite.size - np.count_nonzero(finite))
+        self._filled += len(block)
+        self.frames += len(block)
+
+    def _slab(self, frames: int) -> NDArray[np.float32]:
+        frames = frames or _SLAB_BYTES // (SAMPLE_BYTES * self.channels)
+        return np.empty((self.channels, frames), dtype=np.float32)
+
+    def _check_length(self, frames: int) -> None:
+        check_length(
+            frames, self._limits, sample_rate_hz=self.sample_rate_hz, channels=self.channels
+        )
+
+    def _report(self) -> None:
+        self._ticked_frames = self.frames
+        self._tick(self.duration_s)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the reading of a file ended.
+
+    Args:
+        promised_s: the length that the file itself declares, where that can be trusted.
+        trouble: why not all is well, in words; None when the decoder found nothing.
+        reason: what `trouble` is a case of.
+        reached_end: everything up to the file's end was read, so a missing part is not in it.
+        flags: what is remarkable but no failure.
+    """
+
+    promised_s: float | None = None
+    trouble: str | None = None
+    reason: Reason = Reason.DAMAGED
+    reached_end: bool = True
+    flags: tuple[str, ...] = ()

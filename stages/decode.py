@@ -1,0 +1,225 @@
+"""The one way from a file to samples: every stage hears the same, sample for sample."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stages.audio import Audio
+from stages.base import Reason, Tick, TrackUnusable, no_tick
+from stages.collect import Collector, Ending
+from stages.containers import sniff
+from stages.ffmpeg import FfmpegSource
+from stages.headers import read_declared
+from stages.limits import DecodeLimits, check_length, check_shape
+from stages.sndfile import OtherDecoderNeeded, SndfileSource, is_short
+
+__all__ = ["DecodeLimits", "Decoded", "Header", "decode", "read_header"]
+
+_HEAD_BYTES = 4096
+
+# The shortest header with audio behind it: less is a header at most.
+_MIN_FILE_BYTES = 44
+
+_READ_BYTES = 1 << 20
+
+_DEFAULT_LIMITS = DecodeLimits()
+
+Source = SndfileSource | FfmpegSource
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One file's samples, and how they were got.
+
+    `flags`, all rare: `truncated`, `damaged` (only when partial files are allowed);
+    `length_differs` (an MPEG file's own count of frames is wrong); `no_end` (an Ogg stream without
+    its end mark); `chained` (several Ogg streams, joined); `several_streams` (the first was taken).
+    """
+
+    audio: Audio
+    decoder: str
+    codec: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself. `duration_s` may be an estimate, and None where nothing is said."""
+
+    duration_s: float | None
+    sample_rate_hz: int
+    channels: int
+    codec: str
+
+
+def decode(path: bytes, *, limits: DecodeLimits = _DEFAULT_LIMITS, tick: Tick = no_tick) -> Decoded:
+    """Return all samples of a file, at its own rate and with all its channels.
+
+    libsndfile where it can open the file, else ffmpeg, and only for a container known by its magic
+    bytes: ffmpeg would follow a playlist to wherever it points.
+
+    Args:
+        limits: checked against the header before anything is allocated, and while decoding.
+        tick: called with the seconds done, about every 65,536 frames and at the end.
+
+    Raises:
+        TrackUnusable: with every reason there is but `crash`. Nothing else is raised for a file.
+    """
+
+    def whole(source: Source) -> Decoded:
+        return _decoded(source, limits, tick)
+
+    return _with_source(path, limits, whole)
+
+
+def read_header(path: bytes, *, limits: DecodeLimits = _DEFAULT_LIMITS) -> Header:
+    """Return what a file says of itself, without decoding it.
+
+    Raises:
+        TrackUnusable: as `decode`, for what a header alone can show.
+    """
+
+    def header(source: Source) -> Header:
+        return _header(source, limits)
+
+    return _with_source(path, limits, header)
+
+
+def _with_source(path: bytes, limits: DecodeLimits, use: Callable[[Source], Result]) -> Result:
+    with _as_track_unusable(), _regular_file(path) as fd:
+        head = os.pread(fd, _HEAD_BYTES, 0)
+        _check_declared(fd, head)
+        try:
+            with contextlib.closing(SndfileSource(fd, head)) as sndfile:
+                return _used(fd, sndfile, use)
+        except OtherDecoderNeeded as needed:
+            flags = needed.flags
+        container = _known_container(fd, head)
+        with contextlib.closing(FfmpegSource(path, container, limits, flags=flags)) as ffmpeg:
+            return _used(fd, ffmpeg, use)
+
+
+def _used(fd: int, source: Source, use: Callable[[Source], Result]) -> Result:
+    try:
+        return use(source)
+    except TrackUnusable as error:
+        # Decoders call a bad sector a damaged or a short file.
+        if error.reason in (Reason.DAMAGED, Reason.TRUNCATED):
+            _read_through(fd)
+        raise
+
+
+def _read_through(fd: int) -> None:
+    offset = 0
+    while piece := os.pread(fd, _READ_BYTES, offset):
+        offset += len(piece)
+
+
+@contextlib.contextmanager
+def _as_track_unusable() -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError:
+        raise  # `tick` lost whom it reports to: not this track's fault
+    except OSError as error:
+        detail = f"{error.strerror or error} (errno {error.errno})"
+        raise TrackUnusable(Reason.IO, detail) from error
+    except MemoryError as error:
+        detail = "not enough memory for its samples; free some, or lower the limit on duration"
+        raise TrackUnusable(Reason.MEMORY, detail) from error
+
+
+@contextlib.contextmanager
+def _regular_file(path: bytes) -> Iterator[int]:
+    # O_NONBLOCK: a FIFO named a.wav must not wait for a writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            kind = stat.filemode(status.st_mode)
+            raise TrackUnusable(Reason.NOT_AUDIO, f"not a regular file ({kind})")
+        if status.st_size == 0:
+            raise TrackUnusable(Reason.EMPTY, "0 bytes")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check_declared(fd: int, head: bytes) -> None:
+    """Refuse a WAV header's nonsense by its value, before a decoder says something vaguer."""
+    declared = read_declared(fd, sniff(head))
+    if declared.sample_rate_hz is not None and declared.channels is not None:
+        check_shape(declared.sample_rate_hz, declared.channels)
+    if declared.sample_bits == 0:
+        raise TrackUnusable(Reason.BAD_HEADER, "0 bits per sample")
+
+
+def _known_container(fd: int, head: bytes) -> str:
+    container = sniff(head)
+    if container is None:
+        raise TrackUnusable(Reason.NOT_AUDIO, f"starts with {head[:16]!r}")
+    size = os.fstat(fd).st_size
+    if size < _MIN_FILE_BYTES:
+        raise TrackUnusable(Reason.EMPTY, f"{size} bytes, not even a whole {container} header")
+    return container
+
+
+def _header(source: Source, limits: DecodeLimits) -> Header:
+    check_shape(source.sample_rate_hz, source.channels)
+    if source.expected_frames == 0:
+        raise TrackUnusable(Reason.EMPTY, "0 samples")
+    if source.duration_s is not None and source.length_is_known:
+        check_length(
+            int(source.duration_s * source.sample_rate_hz),
+            limits,
+            sample_rate_hz=source.sample_rate_hz,
+            channels=source.channels,
+        )
+    return Header(source.duration_s, source.sample_rate_hz, source.channels, source.codec)
+
+
+def _decoded(source: Source, limits: DecodeLimits, tick: Tick) -> Decoded:
+    _header(source, limits)
+    collector = Collector(
+        sample_rate_hz=source.sample_rate_hz,
+        channels=source.channels,
+        expected_frames=source.expected_frames,
+        limits=limits,
+        tick=tick,
+    )
+    ending = source.read_into(collector)
+    flags = _judged(ending, collector, limits)
+    audio = Audio(collector.finish(), source.sample_rate_hz)
+    return Decoded(audio, source.decoder, source.codec, (*flags, *ending.flags))
+
+
+def _judged(ending: Ending, collector: Collector, limits: DecodeLimits) -> tuple[str, ...]:
+    """Return the flags that a partial file gets, none for a whole one.
+
+    Raises:
+        TrackUnusable: it is not whole and that is not allowed, or there is nothing at all.
+    """
+    problem = _problem(ending, collector.duration_s)
+    if problem is None and collector.frames == 0:
+        raise TrackUnusable(Reason.EMPTY, "0 samples")
+    if problem is None:
+        return ()
+    partial = problem.reason in (Reason.TRUNCATED, Reason.DAMAGED)
+    if limits.allow_partial and partial and collector.frames:
+        return (problem.reason.value,)
+    raise problem
+
+
+def _problem(ending: Ending, duration_s: float) -> TrackUnusable | None:
+    promised_s = ending.promised_s
+    if promised_s is not None and ending.reached_end and is_short(duration_s, promised_s):
+        lengths = f"{duration_s:.3f} s of the {promised_s:.3f} s that its header promises"
+        detail = f"{lengths}; {ending.trouble}" if ending.trouble else lengths
+        return TrackUnusable(Reason.TRUNCATED, detail)
+    return TrackUnusable(ending.reason, ending.trouble) if ending.trouble else None

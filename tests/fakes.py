@@ -1,0 +1,242 @@
+"""Fake stages, for tests of what surrounds stages. A registry for NIGHTSHIFT_REGISTRY.
+
+What a stage does to a track is read from the JSON file that NIGHTSHIFT_TEST_SCRIPT names:
+{"<first 8 hex of the track's hash>": "segfault"}. Every call is noted in the file that
+NIGHTSHIFT_TEST_CALLS names. Importing this installs `killer`, in whichever process does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile as sf
+
+from stages.base import (
+    FREE,
+    Declaration,
+    Facts,
+    Reason,
+    Scope,
+    Stage,
+    StageBlocked,
+    StageSettings,
+    Track,
+    TrackUnusable,
+)
+from tests.killer import install_killer
+
+
+class FakeSettings(StageSettings):
+    """Settings of a fake stage."""
+
+    flavour: int = 0
+    free: Literal["a", "b"] = "a"
+    load: str = "well"
+
+
+# A free setting must be marked on the field itself.
+FakeSettings.model_fields["free"].json_schema_extra = FREE
+
+
+class Note(Stage[FakeSettings]):
+    """Writes one small file that depends on the samples and the settings alone."""
+
+    name = "note"
+
+    def load(self) -> None:
+        behave(self.settings.load)
+
+    def run(self, track: Track, out: Path) -> Facts:
+        called(self.name, "+".join(track.sources), track.sha256)
+        track.tick(0.0)
+        behave(
+            script().get(f"{self.name}:{track.sha256[:8]}", script().get(track.sha256[:8], "well")),
+            track,
+        )
+        features = {
+            source: {"peak": float(np.abs(audio.samples).max()), "flavour": self.settings.flavour}
+            for source, audio in track.sources.items()
+        }
+        with (out / "features.json").open("w") as stream:
+            stream.write(json.dumps(features))
+        return {}
+
+
+class Second(Note):
+    """Another stage of the same lane."""
+
+    name = "second"
+
+
+class Separation(Stage[FakeSettings]):
+    """Gives two stems that add up to the mix."""
+
+    name = "separation"
+
+    def load(self) -> None:
+        behave(self.settings.load)
+
+    def run(self, track: Track, out: Path) -> Facts:
+        called(self.name, "mix", track.sha256)
+        behave(script().get(f"{self.name}:{track.sha256[:8]}", "well"), track)
+        mix = track.sources["mix"]
+        for name, share in (("drums", 0.25), ("rest", 0.75)):
+            stem = mix.samples * np.float32(share)
+            sf.write(out / f"{name}.wav", stem.T, mix.sample_rate_hz, subtype="PCM_24")
+        return {"gain": 1.0, "lossless": True}
+
+
+def script() -> dict[str, str]:
+    """Return what to do to which track."""
+    path = os.environ.get("NIGHTSHIFT_TEST_SCRIPT")
+    if path is None:
+        return {}
+    read: dict[str, str] = json.loads(Path(path).read_text())
+    return read
+
+
+def called(*words: str) -> None:
+    """Note a call, in one write."""
+    path = os.environ.get("NIGHTSHIFT_TEST_CALLS")
+    if path is not None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, (" ".join(words) + "\n").encode())
+        os.close(descriptor)
+
+
+def behave(how: str, track: Track | None = None) -> None:
+    """Do to this process what a bad library would."""
+    kind, _, argument = how.partition(":")
+    BEHAVIOURS[kind](argument, track)
+
+
+def _well(argument: str, track: Track | None) -> None:
+    return
+
+
+def _sleep(argument: str, track: Track | None) -> None:
+    """Work slowly, and report it."""
+    end = time.monotonic() + float(argument)
+    while time.monotonic() < end:
+        time.sleep(0.02)
+        if track is not None:
+            track.tick(0.1)
+
+
+def _hang(argument: str, track: Track | None) -> None:
+    while True:
+        signal.pause()
+
+
+def _spin(argument: str, track: Track | None) -> None:
+    while True:
+        pass
+
+
+def _segfault(argument: str, track: Track | None) -> None:
+    ctypes.string_at(0)
+
+
+def _once(argument: str, track: Track | None) -> None:
+    """Do something only while a file is there that is removed by doing it."""
+    flag, _, then = argument.partition("=")
+    if os.path.exists(flag):
+        os.unlink(flag)
+        behave(then, track)
+
+
+def _raise(argument: str, track: Track | None) -> None:
+    raise {
+        "value": ValueError("a bug"),
+        "memory": MemoryError("no room"),
+        "io": OSError(5, "Input/output error"),
+        "full": OSError(28, "No space left on device"),
+        "track": TrackUnusable(Reason.NONFINITE, "3 of 100 samples are not finite"),
+        "blocked": StageBlocked("The weights are missing", "Fetch them"),
+        "import": ModuleNotFoundError("No module named 'magic'"),
+    }[argument]
+
+
+def _print(argument: str, track: Track | None) -> None:
+    """Print a lot, and garbage."""
+    os.write(1, b"\x00\xff garbage \x1b[2J" * (int(argument) // 16))
+
+
+def _touch(argument: str, track: Track | None) -> None:
+    """Change the source file while it is worked on, once."""
+    path, _, flag = argument.partition("=")
+    if not os.path.exists(flag):
+        Path(flag).touch()
+        with open(path, "ab") as stream:
+            stream.write(b"\0\0\0\0")
+
+
+def _unlock(argument: str, track: Track | None) -> None:
+    """Delete the lock file under the live run."""
+    os.unlink(argument)
+
+
+def _ignore_term(argument: str, track: Track | None) -> None:
+    """Ignore SIGTERM and work on; says its pid in a file first."""
+    path, _, seconds = argument.partition("=")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(f"{path}.new").write_text(str(os.getpid()))
+    os.rename(f"{path}.new", path)
+    _sleep(seconds, track)
+
+
+def _own_death_ignored(argument: str, track: Track | None) -> None:
+    """Undo the parent-death signal and ignore the pipe's end: an orphan as bad as can be."""
+    ctypes.CDLL(None).prctl(1, 0)
+    os.kill(os.getpid(), 0)
+    _ignore_term(argument, None)
+
+
+BEHAVIOURS: dict[str, Any] = {
+    "well": _well,
+    "sleep": _sleep,
+    "hang": _hang,
+    "spin": _spin,
+    "segfault": _segfault,
+    "abort": lambda argument, track: os.abort(),
+    "exit": lambda argument, track: os._exit(int(argument)),
+    "kill": lambda argument, track: os.kill(os.getpid(), signal.SIGKILL),
+    "once": _once,
+    "raise": _raise,
+    "print": _print,
+    "touch": _touch,
+    "unlock": _unlock,
+    "ignore_term": _ignore_term,
+    "orphan": _own_death_ignored,
+}
+
+
+def _declared(name: str, kind: str, lane: str, *scopes: Scope) -> Declaration:
+    return Declaration(
+        name=name,
+        target=f"tests.fakes:{kind}",
+        version=1,
+        lane=lane,
+        scopes=scopes,
+        settings=FakeSettings,
+        extra="features",
+        libraries=("numpy",),
+    )
+
+
+NOTE = _declared("note", "Note", "features", Scope.MIX, Scope.STEMS)
+SECOND = _declared("second", "Second", "features", Scope.MIX)
+SEPARATION = _declared("separation", "Separation", "separation", Scope.MIX)
+
+ONE = {"note": NOTE}
+STAGES = {"note": NOTE, "separation": SEPARATION}
+TWO = {"note": NOTE, "second": SECOND}
+
+install_killer(called)

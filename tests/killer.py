@@ -1,0 +1,83 @@
+"""Kills a process at its n-th step that changes the disk: a real SIGKILL, at every point that matters.
+
+NIGHTSHIFT_TEST_KILL=<lane|supervisor>:<n>; with n = 0 the steps are told instead. Steps are: a file
+opened for writing, before and after each fsync, each rename, mkdir, remove, link, each exchange, and
+in the supervisor the beginning of each transaction and the moment before and after its commit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link")
+_PROGRAMS = {"lane.py": "lane", "probe.py": "probe"}
+_WRITING = os.O_WRONLY | os.O_RDWR
+
+
+class Steps:
+    """Counts the steps, and kills at one."""
+
+    def __init__(self, at: int, tell: Callable[..., None]) -> None:
+        self._at = at
+        self._tell = tell
+        self._count = 0
+
+    def step(self, what: str) -> None:
+        """Take one step, perhaps the last."""
+        self._count += 1
+        if self._at == 0:
+            self._tell("step", str(self._count), what)
+        elif self._count == self._at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Hear what Python tells of itself."""
+        if event in _CHANGES:
+            self.step(event)
+        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING:
+            path = arguments[0] if isinstance(arguments[0], str | bytes) else b""
+            if b"_pipeline" in os.fsencode(path):
+                self.step("open")
+
+
+def install_killer(tell: Callable[..., None]) -> None:
+    """Arm this process, if it is the one that is meant."""
+    role, _, number = os.environ.get("NIGHTSHIFT_TEST_KILL", "nobody:1").partition(":")
+    if role != _PROGRAMS.get(os.path.basename(sys.argv[0]), "supervisor"):
+        return
+    steps = Steps(int(number), tell)
+    sys.addaudithook(steps.audit)
+    _around(os, "fsync", steps)
+    from pipeline import artifacts
+
+    _around(artifacts, "exchange", steps)
+    if role == "supervisor":
+        _around_transactions(steps)
+
+
+def _around(module: Any, name: str, steps: Steps) -> None:
+    real = getattr(module, name)
+
+    def stepping(*arguments: Any) -> Any:
+        steps.step(f"before {name}")
+        result = real(*arguments)
+        steps.step(f"after {name}")
+        return result
+
+    setattr(module, name, stepping)
+
+
+def _around_transactions(steps: Steps) -> None:
+    from sqlalchemy import Engine, event
+
+    @event.listens_for(Engine, "begin")
+    def begun(connection: Any) -> None:
+        steps.step("begin")
+
+    @event.listens_for(Engine, "commit")
+    def committing(connection: Any) -> None:
+        steps.step("before commit")
