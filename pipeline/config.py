@@ -6,6 +6,7 @@ Later ones win: defaults, `pipeline.toml` in the output folder (or `--config`), 
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import BadUsage
+from pipeline.machine import Machine
 from stages.base import Declaration, JsonValue, StageSettings
 
 FILE_NAME = "pipeline.toml"
@@ -99,9 +101,24 @@ def out_folder(dataset: Path, out: Path | None) -> tuple[Path, Path]:
     if not given.is_dir():
         raise BadUsage(f"{given} is no folder. Give the folder that holds the audio.")
     dataset = given.resolve()
-    if out is None and dataset.name == OUT_NAME and (dataset / "ledger.db").exists():
-        return dataset.parent, dataset
-    return dataset, (out.absolute() if out is not None else dataset / OUT_NAME)
+    if (dataset / "ledger.db").exists() and (dataset / "tracks").is_dir():
+        return _dataset_of(dataset), dataset
+    if out is None:
+        return dataset, dataset / OUT_NAME
+    out = out.absolute()
+    if dataset.is_relative_to(out.resolve()):
+        raise BadUsage(
+            f"--out {out} holds the dataset itself. Name a folder beside it or below it."
+        )
+    return dataset, out
+
+
+def _dataset_of(out: Path) -> Path:
+    """Return the dataset of an output folder: the one above it, or the one it was made for."""
+    known = Machine.read(out).dataset
+    if out.name == OUT_NAME or known is None:
+        return out.parent
+    return Path(os.fsdecode(known))
 
 
 def load_registry(target: str) -> dict[str, Declaration]:

@@ -36,7 +36,7 @@ def demonstrate(
     say(
         "\nLook next:\n"
         f"  pipeline status {where}\n"
-        f"  pipeline show {where} 'Night Bus'\n"
+        f"  pipeline show {where} 'Night Bus.flac'\n"
         f"  pipeline query {where} \"SELECT path, value FROM feature WHERE name = 'integrated_lufs'\""
     )
     return report.exit_code

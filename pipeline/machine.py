@@ -1,7 +1,7 @@
 """What was decided once for this machine and must stay: it changes the last bits of results.
 
 Kept in `machine.json` and recorded in every manifest as the numeric path, so that a resumed run
-computes as the killed one did. The hashes of weights are remembered beside it.
+computes as the killed one did. Beside it: where the dataset is, and the hashes of weights.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Machine:
     """The decisions of one machine, by the name of its processor."""
 
     path: Path
+    dataset: str | None = None
     decided: dict[str, dict[str, JsonValue]] = field(default_factory=dict)
     weights: dict[str, list[JsonValue]] = field(default_factory=dict)
 
@@ -33,7 +34,7 @@ class Machine:
         path = out / FILE_NAME
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, dict(found["decided"]), dict(found["weights"]))
+            return cls(path, found["dataset"], dict(found["decided"]), dict(found["weights"]))
         except (OSError, ValueError, KeyError, TypeError):
             return cls(path)
 
@@ -41,7 +42,7 @@ class Machine:
         """Write what was decided."""
         weights: dict[str, JsonValue] = {path: facts for path, facts in self.weights.items()}
         decided: dict[str, JsonValue] = {name: facts for name, facts in self.decided.items()}
-        write(self.path, {"decided": decided, "weights": weights})
+        write(self.path, {"dataset": self.dataset, "decided": decided, "weights": weights})
 
     def threads(self, *, asked: int | None, budget: int) -> int:
         """Return the number of threads to use: what the user asks, else what was decided before."""

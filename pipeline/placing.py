@@ -51,6 +51,17 @@ def is_there(night: Night, known: KnownPath) -> bool:
     )
 
 
+def is_gone(night: Night, known: KnownPath) -> bool:
+    """Say whether a file is gone for certain: a folder that cannot be read proves nothing."""
+    try:
+        os.stat(os.path.join(os.fsencode(night.config.dataset), known.path))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _free_folder(
     night: Night, path: bytes, sha256: str, *, mover: KnownTrack | None = None
 ) -> bytes:

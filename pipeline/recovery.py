@@ -1,4 +1,4 @@
-"""What every start does before any work, unasked: files are the truth, then the ledger.
+"""What every start does before any work, and every end of a lane: files are the truth.
 
 Killable itself: each step leaves a state that the same steps bring to the same end.
 """

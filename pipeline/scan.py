@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
-import re
 import stat
 import unicodedata
 from collections import Counter
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.globs import any_of
 from stages.containers import AUDIO_EXTENSIONS, sniff
 
 EXAMPLES_PER_REASON = 5
@@ -71,8 +70,8 @@ class Scan:
         self._root = os.path.join(os.path.realpath(given), b"")
         self._roots = (self._root, os.path.join(os.path.abspath(given), b""))
         self._out = os.fsencode(out)
-        self._include = _any_of(include, whole=True)
-        self._exclude = _any_of(exclude, whole=False)
+        self._include = any_of(include, whole=True)
+        self._exclude = any_of(exclude, whole=False)
         self._names = names
         self._output: tuple[int, int] | None = None
         self._visited: set[tuple[int, int]] = set()
@@ -232,8 +231,8 @@ class Scan:
 def is_audio(dataset: Path, path: bytes) -> bool:
     """Say whether the first bytes are audio, or else the name claims to be.
 
-    A file that only claims it is let through: it fails later with a reason, instead of being
-    missed by nobody.
+    A file that only claims it is let through: it fails later with a reason, instead of vanishing
+    unnoticed.
     """
     claims = os.path.splitext(path)[1].lower() in AUDIO_EXTENSIONS
     # Without O_NONBLOCK a fifo put here since the walk would hold the run for ever.
@@ -297,35 +296,3 @@ def _identity(path: bytes) -> tuple[int, int] | None:
 def _text(path: bytes) -> str:
     # As os.fsdecode gives arguments in a UTF-8 locale, so that a pattern can name any byte.
     return path.decode("utf-8", "surrogateescape")
-
-
-def _any_of(patterns: Sequence[str], *, whole: bool) -> re.Pattern[str] | None:
-    if not patterns:
-        return None
-    expressions = (_expression(pattern, whole=whole) for pattern in patterns)
-    return re.compile("|".join(expressions), re.DOTALL)
-
-
-def _expression(pattern: str, *, whole: bool) -> str:
-    """Translate a pattern; `whole`: one with `/` must match to the end, not just a folder above."""
-    body = pattern.removeprefix("./").removesuffix("/")
-    anchored = "/" in body
-    start = r"\A" if anchored else r"(?:\A|/)"
-    end = r"\Z" if anchored and whole else r"(?:/|\Z)"
-    if pattern.endswith("/"):
-        end = "/"
-    return start + "".join(map(_translated, _TOKEN.findall(body.lstrip("/")))) + end
-
-
-_TOKEN = re.compile(r"\A\*\*/|/\*\*/|/\*\*\Z|\*+|\?|\[!?\]?[^]/]*\]|\\.|.", re.DOTALL)
-_GLOBS = {"**/": "(?:.*/)?", "/**/": "/(?:.*/)?", "/**": "/.+", "*": "[^/]*", "?": "[^/]"}
-
-
-def _translated(token: str) -> str:
-    if token in _GLOBS:
-        return _GLOBS[token]
-    if token.startswith("*"):
-        return ".*"
-    if token.startswith("[") and len(token) > 1:
-        return "(?!/)" + fnmatch.translate(token)[:-2]  # all but its closing \Z
-    return re.escape(token[1:] if token.startswith("\\") and len(token) > 1 else token)

@@ -24,9 +24,9 @@ from pipeline.ledger.connect import FILE_NAME as LEDGER_NAME
 from pipeline.ledger.files import SeenFile
 from pipeline.machine import Machine
 from pipeline.night import Night
-from pipeline.placing import clear_replaced, is_there
+from pipeline.placing import clear_replaced, is_gone
 from pipeline.probing import Probing
-from pipeline.recipe import recipes, separation_of
+from pipeline.recipe import recipes
 from pipeline.recovery import recover
 from pipeline.scan import FoundFile, Scan, display, is_audio
 from pipeline.signals import Signals
@@ -92,6 +92,7 @@ def _run(
     machine = Machine.read(config.out)
     asked = recipes(config, machine)
     threads = machine.threads(asked=config.threads, budget=budget())
+    machine.dataset = os.fsdecode(config.dataset)
     machine.save(artifacts.replace_json)
     run_id = ledger.begin_run(
         host=socket.gethostname(), pid=os.getpid(), version=__version__, settings=_settings(config)
@@ -186,7 +187,7 @@ class Supervisor:
         lost = night.ledger.jobs.lose(night.out.is_published)
         if lost:
             night.tell("outputs_missing", jobs=lost)
-        night.ledger.jobs.requeue(night.planned(), separation_of(night.recipes))
+        night.ledger.jobs.requeue(night.planned())
         for recipe in night.recipes:
             if recipe.blocked is not None and recipe.stage in night.config.selected:
                 night.block(recipe.stage, str(recipe.blocked))
@@ -280,7 +281,7 @@ class Supervisor:
         night = self._night
         after, gone = 0, 0
         while unseen := night.ledger.files.unseen(night.run_id, after=after, limit=_BATCH):
-            missing = [known.id for known in unseen if not is_there(night, known)]
+            missing = [known.id for known in unseen if is_gone(night, known)]
             night.ledger.files.mark_missing(missing)
             after, gone = unseen[-1].id, gone + len(missing)
         skipped = {reason: count for reason, count in self._scan.skipped.items()}

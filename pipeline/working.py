@@ -17,6 +17,7 @@ from pipeline.machine import processor
 from pipeline.night import Night
 from pipeline.order import JobOrder, LaneOrder, StageOrder, WorkOrder
 from pipeline.probing import Probing
+from pipeline.recovery import recover
 from pipeline.watch import Watch
 from pipeline.wire import Message
 from stages.base import Reason, Scope
@@ -335,6 +336,7 @@ class Working:
         status = process.child.kill()
         self._night.unwatch(process.child)
         self._process = None
+        recover(self._night.out)  # what it had whole is published, and adopted when claimed again
         lost = Lost(status, tail, hung=hung, phase=phase, expected=process.leaving)
         if not process.ready and not process.leaving:
             self._died_loading(process, lost)
@@ -373,8 +375,10 @@ class Working:
                 )
 
     def _recycle_if_grown(self, process: Process) -> None:
-        if not process.units and process.child.resident_bytes() > self._night.lane_bytes:
-            self._night.tell("lane_recycled", lane=self.lane, bytes=process.child.resident_bytes())
+        """A lane that has grown too large leaves; the track it decoded ahead goes back."""
+        resident = process.child.resident_bytes()
+        if resident > self._night.lane_bytes and not process.leaving:
+            self._night.tell("lane_recycled", lane=self.lane, bytes=resident)
             self.leave()
 
     def leave(self) -> None:

@@ -14,9 +14,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from stages.audio import Audio
 
-JsonValue: TypeAlias = (
-    "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
-)
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 Facts: TypeAlias = Mapping[str, JsonValue]
 Tick: TypeAlias = Callable[[float], None]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import math
 import re
 import reprlib
 from collections.abc import Callable, Collection
@@ -171,7 +170,7 @@ _BOUNDS: dict[str, _Bound] = {
     "normalize": _FLAG,
     "resample": _FLAG,
     "bottom_channels": _whole(0, 4096),
-    "t_layers": _whole(0, 24),
+    "t_layers": _whole(0, 16),
     "t_emb": _word("sin|cape|scaled"),
     "t_hidden_scale": _number(0.1, 16),
     "t_heads": _whole(1, 64),
@@ -324,8 +323,6 @@ def _argument(path: Path, key: str, value: object, *, nesting: int) -> Argument:
         return [_argument(path, key, item, nesting=nesting + 1) for item in value]
     if isinstance(value, dict):
         return _fraction(path, key, value)
-    if isinstance(value, float) and not math.isfinite(value):
-        _refuse(path, key, value, "must be finite")
     if value is None or isinstance(value, str | int | float):
         return value
     _refuse(path, key, value, f"is nested deeper than {_MAX_NESTING} levels")

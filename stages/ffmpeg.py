@@ -128,6 +128,7 @@ class FfmpegSource:
             self._stdout = self._process.stdout
             self._log.listen(self._process.stderr)
             self.sample_rate_hz, self.channels = self._read_au_header()
+            self._log.wait_for_input()
         except BaseException:
             self.close()
             raise

@@ -20,6 +20,9 @@ _WEAK_MAGIC = ("mpeg", "adts", "ac3")
 _MAX_LINE_BYTES = 4096
 _MAX_QUOTED = 200
 
+# For words that were written already and only have to be read.
+_PATIENCE_S = 5.0
+
 
 class FfmpegLog:
     """Drains ffmpeg's stderr in a thread of its own and keeps the few facts that matter.
@@ -37,6 +40,7 @@ class FfmpegLog:
         self._video_streams = 0
         self._opening: list[str] = []
         self._decoding = False
+        self._opened = threading.Event()
         self._path = path.decode(errors="replace")
         self._stderr: IO[bytes] | None = None
         self._thread = threading.Thread(target=self._drain, name="ffmpeg-log", daemon=True)
@@ -51,9 +55,13 @@ class FfmpegLog:
         self._stderr = stderr
         self._thread.start()
 
+    def wait_for_input(self) -> None:
+        """Wait until what ffmpeg says of its input is known. It says so before it writes audio."""
+        self._opened.wait(timeout=_PATIENCE_S)
+
     def wait(self) -> None:
         """Wait until ffmpeg, which has ended, has been read to its last word."""
-        self._thread.join(timeout=5.0)
+        self._thread.join(timeout=_PATIENCE_S)
 
     def close(self) -> None:
         """Stop listening. ffmpeg must have ended."""
@@ -84,6 +92,7 @@ class FfmpegLog:
             return
         while line := self._stderr.readline(_MAX_LINE_BYTES):
             self._take(line.decode(errors="replace").rstrip())
+        self._opened.set()
 
     def _take(self, line: str) -> None:
         if match := _LINE.match(line):
@@ -96,6 +105,7 @@ class FfmpegLog:
     def _take_fact(self, text: str) -> None:
         if text.startswith("Stream mapping:"):
             self._decoding = True
+            self._opened.set()
         if self._decoding:
             return
         if duration := _DURATION.match(text):

@@ -7,8 +7,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.containers import id3_bytes
-
 # sox writes this into a WAV that it streams, rounded down to whole frames (`MS_UNSPEC` in its wav.c).
 _SOX_STREAMED_BYTES = 0x7FFFF000
 _STREAMED_BYTES = (0, 0xFFFFFFFF)
@@ -45,16 +43,6 @@ def read_declared(fd: int, container: str | None) -> Declared:
     if container == "aiff":
         return _aiff(fd)
     return Declared()
-
-
-def has_frame_count(fd: int) -> bool:
-    """Return whether an MPEG file's first frame counts the others (Xing, Info or VBRI).
-
-    Without one libsndfile's length is an estimate from the first frame's bitrate.
-    """
-    start = id3_bytes(os.pread(fd, 10, 0))
-    frame = os.pread(fd, 64, start)
-    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _chunks(fd: int, byte_order: str) -> Iterator[tuple[bytes, int, int]]:

@@ -140,6 +140,13 @@ def _spin(argument: str, track: Track | None) -> None:
         pass
 
 
+def _later(argument: str, track: Track | None) -> None:
+    """Do something after a while, when a neighbour has been decoded."""
+    seconds, _, then = argument.partition("=")
+    _sleep(seconds, track)
+    behave(then, track)
+
+
 def _segfault(argument: str, track: Track | None) -> None:
     ctypes.string_at(0)
 
@@ -193,10 +200,12 @@ def _ignore_term(argument: str, track: Track | None) -> None:
 
 
 def _own_death_ignored(argument: str, track: Track | None) -> None:
-    """Undo the parent-death signal and ignore the pipe's end: an orphan as bad as can be."""
+    """Undo the parent-death signal and hold the GIL, so that nobody hears the pipe's end."""
     ctypes.CDLL(None).prctl(1, 0)
-    os.kill(os.getpid(), 0)
-    _ignore_term(argument, None)
+    path, _, seconds = argument.partition("=")
+    Path(f"{path}.new").write_text(str(os.getpid()))
+    os.rename(f"{path}.new", path)
+    ctypes.PyDLL(None).sleep(int(float(seconds)))
 
 
 BEHAVIOURS: dict[str, Any] = {
@@ -209,6 +218,7 @@ BEHAVIOURS: dict[str, Any] = {
     "exit": lambda argument, track: os._exit(int(argument)),
     "kill": lambda argument, track: os.kill(os.getpid(), signal.SIGKILL),
     "once": _once,
+    "later": _later,
     "raise": _raise,
     "print": _print,
     "touch": _touch,
@@ -235,8 +245,18 @@ NOTE = _declared("note", "Note", "features", Scope.MIX, Scope.STEMS)
 SECOND = _declared("second", "Second", "features", Scope.MIX)
 SEPARATION = _declared("separation", "Separation", "separation", Scope.MIX)
 
-ONE = {"note": NOTE}
+ONE = {"note": _declared("note", "Note", "features", Scope.MIX)}
 STAGES = {"note": NOTE, "separation": SEPARATION}
 TWO = {"note": NOTE, "second": SECOND}
 
+
+def _way_out(*_: object) -> None:
+    """Leave the supervisor as a bug would: by an exception, or by somebody's sys.exit."""
+    if os.environ["NIGHTSHIFT_TEST_WAY"] == "exception":
+        raise RuntimeError("a bug in the supervisor")
+    raise SystemExit(7)
+
+
 install_killer(called)
+if "NIGHTSHIFT_TEST_WAY" in os.environ:
+    signal.signal(signal.SIGUSR1, _way_out)

@@ -1,8 +1,9 @@
 """Kills a process at its n-th step that changes the disk: a real SIGKILL, at every point that matters.
 
-NIGHTSHIFT_TEST_KILL=<lane|supervisor>:<n>; with n = 0 the steps are told instead. Steps are: a file
-opened for writing, before and after each fsync, each rename, mkdir, remove, link, each exchange, and
-in the supervisor the beginning of each transaction and the moment before and after its commit.
+NIGHTSHIFT_TEST_KILL=<lane|supervisor>:<n>:<flag file>; it happens once, the file remembers that. With
+n = 0 the steps are told instead. Steps are: a file opened for writing, before and after each fsync,
+each rename, mkdir, remove and link, before and after each exchange, and in the supervisor before and
+after each commit.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR
 class Steps:
     """Counts the steps, and kills at one."""
 
-    def __init__(self, at: int, tell: Callable[..., None]) -> None:
+    def __init__(self, at: int, flag: str, tell: Callable[..., None]) -> None:
         self._at = at
+        self._flag = flag
         self._tell = tell
         self._count = 0
 
@@ -31,7 +33,8 @@ class Steps:
         self._count += 1
         if self._at == 0:
             self._tell("step", str(self._count), what)
-        elif self._count == self._at:
+        elif self._count == self._at and not os.path.exists(self._flag):
+            os.close(os.open(self._flag, os.O_CREAT | os.O_WRONLY))
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -46,17 +49,19 @@ class Steps:
 
 def install_killer(tell: Callable[..., None]) -> None:
     """Arm this process, if it is the one that is meant."""
-    role, _, number = os.environ.get("NIGHTSHIFT_TEST_KILL", "nobody:1").partition(":")
+    role, number, flag = os.environ.get("NIGHTSHIFT_TEST_KILL", "nobody:1:").split(":")
     if role != _PROGRAMS.get(os.path.basename(sys.argv[0]), "supervisor"):
         return
-    steps = Steps(int(number), tell)
+    steps = Steps(int(number), flag, tell)
     sys.addaudithook(steps.audit)
     _around(os, "fsync", steps)
     from pipeline import artifacts
 
     _around(artifacts, "exchange", steps)
     if role == "supervisor":
-        _around_transactions(steps)
+        from sqlalchemy.engine.default import DefaultDialect
+
+        _around(DefaultDialect, "do_commit", steps)
 
 
 def _around(module: Any, name: str, steps: Steps) -> None:
@@ -69,15 +74,3 @@ def _around(module: Any, name: str, steps: Steps) -> None:
         return result
 
     setattr(module, name, stepping)
-
-
-def _around_transactions(steps: Steps) -> None:
-    from sqlalchemy import Engine, event
-
-    @event.listens_for(Engine, "begin")
-    def begun(connection: Any) -> None:
-        steps.step("begin")
-
-    @event.listens_for(Engine, "commit")
-    def committing(connection: Any) -> None:
-        steps.step("before commit")

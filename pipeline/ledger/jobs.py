@@ -131,12 +131,13 @@ class Jobs:
             )
         return len(left)
 
-    def requeue(self, planned: Sequence[Planned], separation: Planned | None) -> None:
+    def requeue(self, planned: Sequence[Planned]) -> None:
         """Open the jobs that today's settings ask for: new, stale, blocked, and passing failures."""
+        separation = next((job for job in planned if job.stage == STEMS_FROM), None)
         with self._engine.begin() as tx:
             add_jobs(tx, planned, None)
-            # Mix jobs first: whether a stems job waits depends on its track's separation.
-            for job in sorted(planned, key=lambda job: job.scope):
+            # Stems jobs first: they are compared with the separation as it was published.
+            for job in sorted(planned, key=lambda job: job.scope, reverse=True):
                 self._requeue(tx, job, separation)
             release_stems(tx, None)
 

@@ -1,0 +1,114 @@
+"""SIGKILL of the supervisor and of a lane at every step that changes the disk.
+
+SIGKILL shows the order of operations, not a power cut: the page cache survives it.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.sandbox import Sandbox
+
+TRACKS = 2
+PARTS = 4  # the sweep is cut in parts that can run beside each other
+LATER_STEPS = 2  # timing moves a run's last steps by a transaction
+
+
+def _sandbox(root: Path, registry: str = "tests.fakes:ONE") -> Sandbox:
+    root.mkdir()
+    box = Sandbox(root, registry=registry)
+    box.add_many(TRACKS)
+    return box
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    box = _sandbox(tmp_path_factory.mktemp("undisturbed") / "box")
+    assert box.run().returncode == 0
+    box.check()
+    return box.outputs()
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """How many steps an undisturbed run takes, by role."""
+    counted = {}
+    for role in ("supervisor", "lane"):
+        box = _sandbox(tmp_path_factory.mktemp("count") / role)
+        assert box.run(kill=f"{role}:0").returncode == 0
+        counted[role] = box.steps()
+    return counted
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
+    part: int, tmp_path: Path, undisturbed: dict[str, object], steps: dict[str, int]
+) -> None:
+    assert steps["supervisor"] > 40
+
+    for step in range(1 + part, steps["supervisor"] - LATER_STEPS, PARTS):
+        box = _sandbox(tmp_path / str(step))
+        killed = box.run(kill=f"supervisor:{step}")
+        assert killed.returncode == -signal.SIGKILL, f"step {step}: {killed.stderr}"
+        box.wait_until_gone()
+
+        again = box.run()
+
+        assert again.returncode == 0, f"step {step}: {again.stderr}"
+        box.check()
+        assert box.outputs() == undisturbed, f"step {step}"
+        assert box.calls().total() <= TRACKS + 1, f"step {step}"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_lane_killed_at_any_step_is_started_again_by_the_same_run(
+    part: int, tmp_path: Path, undisturbed: dict[str, object], steps: dict[str, int]
+) -> None:
+    assert steps["lane"] > 20
+
+    for step in range(1 + part, steps["lane"] + 1, PARTS):
+        box = _sandbox(tmp_path / str(step))
+
+        done = box.run(kill=f"lane:{step}")
+
+        assert done.returncode == 0, f"step {step}: {done.stderr}"
+        assert len(box.events("lane_died")) == 1, f"step {step}"
+        box.check()
+        assert box.outputs() == undisturbed, f"step {step}"
+        assert box.calls().total() <= TRACKS + 1, f"step {step}"
+
+
+def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    box = _sandbox(tmp_path / "box", "tests.fakes:STAGES")
+    calm = _sandbox(tmp_path / "calm", "tests.fakes:STAGES")
+    box.add_many(10)
+    calm.add_many(10)
+    assert calm.run().returncode == 0
+
+    for number in range(20):
+        run = box.start_run()
+        time.sleep(chance.uniform(0.3, 2.0))
+        if number % 2:
+            for lane in box.lanes():
+                psutil.Process(lane).kill()
+            time.sleep(chance.uniform(0.0, 0.5))
+        run.kill()
+        run.communicate()
+        box.wait_until_gone()
+    assert box.run().returncode == 0
+
+    box.check()
+    assert box.outputs() == calm.outputs()
+    assert box.calls().total() <= 10 * 3 + 20 * 2
+    box.forget_calls()
+    assert "nothing to do" in box.run().stderr
+    assert box.calls().total() == 0

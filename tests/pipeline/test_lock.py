@@ -1,0 +1,226 @@
+"""The run lock: who gets it, who is told what, and that nothing lets it go too early."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline import lock
+from pipeline.errors import DatasetBusy, LockLost
+from tests.sandbox import Sandbox
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pipeline import lock
+held = lock.acquire(Path(sys.argv[1]), since_utc="2026-01-01T00:00:00Z")
+print(held.descriptor, flush=True)
+time.sleep(60)
+"""
+
+
+def _holder(out: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_live_holder_refuses_a_second_run_at_once_and_is_named(tmp_path: Path) -> None:
+    holder = _holder(tmp_path)
+
+    try:
+        with pytest.raises(DatasetBusy, match=rf"pid {holder.pid} on .*2026-01-01"):
+            lock.acquire(tmp_path, since_utc="now", sleep=_never)
+    finally:
+        _end(holder)
+
+
+def test_the_lock_of_a_killed_holder_is_free_without_any_manual_step(tmp_path: Path) -> None:
+    _end(_holder(tmp_path))
+
+    held = lock.acquire(tmp_path, since_utc="now", sleep=_never)
+
+    assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
+    held.check()
+
+
+def test_an_orphan_that_dies_in_time_is_waited_for(tmp_path: Path) -> None:
+    orphan = _orphan(tmp_path, seconds=0.5)
+
+    held = lock.acquire(tmp_path, since_utc="now")
+
+    orphan.wait()
+    held.check()
+
+
+def test_an_orphan_that_outlives_the_wait_is_reported(tmp_path: Path) -> None:
+    orphan = _orphan(tmp_path, seconds=30)
+
+    with pytest.raises(DatasetBusy, match="left over by a dead run"):
+        lock.acquire(tmp_path, since_utc="now", wait_for_orphan_s=0.2)
+
+    orphan.kill()
+    orphan.wait()
+
+
+def _orphan(out: Path, *, seconds: float) -> subprocess.Popen[bytes]:
+    """Leave a child that holds the descriptor of a holder that was killed."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD.replace("time.sleep(60)", (
+        "import subprocess\n"
+        f"child = subprocess.Popen(['sleep', '{seconds}'], pass_fds=[held.descriptor])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)"
+    )), str(out)], stdout=subprocess.PIPE)  # fmt: skip
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    child = int(holder.stdout.readline())
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    # Not our child any more: wait for it by its process id.
+    return subprocess.Popen(["tail", f"--pid={child}", "-f", "/dev/null"])
+
+
+def test_a_name_left_by_a_reused_process_id_is_no_live_holder() -> None:
+    someone_else = lock.Holder(os.getpid(), socket.gethostname(), started=0.0, since_utc="long ago")
+
+    assert not someone_else.alive()
+
+
+def test_a_holder_on_another_host_is_taken_for_alive() -> None:
+    assert lock.Holder(1, "another-host", started=0.0, since_utc="").alive()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"pid": 1}'])
+def test_a_lock_file_that_names_nobody_is_survived(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.lock").write_bytes(content)
+
+    assert lock.read_holder(tmp_path / "run.lock") is None
+    lock.acquire(tmp_path, since_utc="now").check()
+
+
+def test_a_deleted_lock_file_is_noticed(tmp_path: Path) -> None:
+    held = lock.acquire(tmp_path, since_utc="now")
+
+    held.path.unlink()
+
+    with pytest.raises(LockLost, match="deleted or replaced"):
+        held.check()
+
+
+def test_a_replaced_lock_file_is_noticed(tmp_path: Path) -> None:
+    held = lock.acquire(tmp_path, since_utc="now")
+
+    held.path.unlink()
+    held.path.touch()
+
+    with pytest.raises(LockLost):
+        held.check()
+
+
+def _never(seconds: float) -> None:
+    raise AssertionError("it waited")
+
+
+# ---- with real runs
+
+
+@pytest.mark.parametrize("way", ["SIGKILL", "exception", "sys.exit", "second SIGINT"])
+def test_while_a_lane_that_ignores_sigterm_lives_a_second_run_is_refused(
+    sandbox: Sandbox, way: str
+) -> None:
+    """However the supervisor goes: either it took the lane with it, or the lock is still held."""
+    said = sandbox.root / "lane said"
+    sha = sandbox.add("song.wav")
+    # An orphan as bad as can be: no parent-death signal, and the pipe's end cannot be heard.
+    sandbox.script({sha: f"orphan:{said}=6" if way == "SIGKILL" else f"ignore_term:{said}=20"})
+    sandbox.environment["NIGHTSHIFT_TEST_WAY"] = way
+    run = sandbox.start_run("--set", "limits.orphan_wait_s=0.3")
+    lane = int(sandbox.wait_for(lambda: said.exists() and said.read_text()))
+
+    _leave(run, way, sandbox)
+    run.communicate()
+
+    if way == "SIGKILL":
+        assert _lives(lane)
+        second = sandbox.run("--set", "limits.orphan_wait_s=0.3")
+        assert second.returncode == 3, second.stderr
+        assert "left over by a dead run" in second.stderr
+        assert _lives(lane), "the refusal proves nothing if the lane was gone"
+    else:
+        assert not _lives(lane)
+    sandbox.script({})
+    os.kill(lane, signal.SIGKILL) if _lives(lane) else None
+    assert sandbox.run().returncode == 0
+    sandbox.check()
+
+
+def _leave(run: subprocess.Popen[str], way: str, sandbox: Sandbox) -> None:
+    if way == "SIGKILL":
+        run.kill()
+    elif way == "second SIGINT":
+        run.send_signal(signal.SIGINT)
+        sandbox.wait_for(lambda: sandbox.events("stopping"))
+        run.send_signal(signal.SIGINT)
+    else:
+        run.send_signal(signal.SIGUSR1)  # tests.fakes raises there
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_of_two_runs_at_the_same_instant_one_works_and_the_other_names_it(
+    tmp_path: Path, part: int
+) -> None:
+    """Fifty times: the starts are released together, by threads behind one barrier."""
+    for number in range(part, 50, 2):
+        (tmp_path / str(number)).mkdir()
+        box = Sandbox(tmp_path / str(number), registry="tests.fakes:ONE")
+        box.script({box.add("song.wav"): "sleep:0.6"})
+
+        codes = _two_at_once(box)
+
+        assert sorted(code for code, _ in codes) == [0, 3], codes
+        ((_, refusal),) = [one for one in codes if one[0] == 3]
+        assert "is in use by pid " in refusal
+        assert box.calls().total() == 1
+        box.check()
+
+
+def _two_at_once(box: Sandbox) -> list[tuple[int, str]]:
+    barrier = threading.Barrier(2)
+    codes: list[tuple[int, str]] = []
+
+    def start() -> None:
+        barrier.wait()
+        done = box.run()
+        codes.append((done.returncode, done.stderr))
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return codes
