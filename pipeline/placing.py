@@ -29,7 +29,7 @@ def place(night: Night, known: KnownPath, probed: Probed) -> None:
         folder = _free_folder(night, known.path, track.sha256, mover=track)
         move_track(night.out, track.folder, folder)
         night.tell("moved", sha256=track.sha256, to=night.shown(known.path))
-    files.link(night.run_id, known.id, track, folder, night.planned())
+    files.link(night.run_id, known.id, track, folder, stages=night.config.selected)
 
 
 def _lives(night: Night, track: KnownTrack) -> bool:

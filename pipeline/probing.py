@@ -66,8 +66,9 @@ class Probing:
     def hear(self, child: Child) -> None:
         """Take the probe's answers."""
         messages, is_open = child.receive()
-        for message in messages:
-            self._answered(message)
+        with self._night.ledger.together():
+            for message in messages:
+                self._answered(message)
         if not is_open:
             self._died(child)
 

@@ -73,10 +73,18 @@ class Working:
 
     def feed(self) -> None:
         """Claim what fits and hand it out; what is published already is only noted."""
+        with self._night.ledger.together():
+            self._claim_what_fits()
+        self._hand_out()
+
+    def _claim_what_fits(self) -> None:
         while self._has_room() and (work := self._claim()) is not None:
             unit = self._unless_published(work)
             if unit is not None:
                 self._queue.append(unit)
+
+    def _hand_out(self) -> None:
+        """Send what is claimed; the claim is durable before the lane writes anything."""
         if self._queue and self._process is None:
             self._start()
         if self._process is not None and self._process.ready:
@@ -208,10 +216,15 @@ class Working:
         process = self._process
         assert process is not None
         messages, is_open = child.receive()
-        for message in messages:
-            self._heard(process, message)
+        # What is done and what is taken next wait for the disk only once.
+        with self._night.ledger.together():
+            for message in messages:
+                self._heard(process, message)
+            if is_open:
+                self._claim_what_fits()
         if not is_open:
             self._ended(process)
+        self._hand_out()
 
     def _heard(self, process: Process, message: Message) -> None:
         said = cast("dict[str, Any]", message)

@@ -16,6 +16,7 @@ from pipeline.ledger.files import Files
 from pipeline.ledger.jobs import Jobs
 from pipeline.ledger.migrate import bring_up_to_date
 from pipeline.ledger.schema import runs
+from pipeline.ledger.transactions import Transactions
 
 
 def now_utc() -> str:
@@ -27,10 +28,11 @@ class Ledger:
     """Tracks, jobs and runs of one dataset. Only the holder of the run lock may open one."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], str] = now_utc) -> None:
-        self._engine = engine
+        self._transactions = Transactions(engine)
         self._clock = clock
-        self.files = Files(engine)
-        self.jobs = Jobs(engine, clock)
+        self.files = Files(self._transactions)
+        self.jobs = Jobs(self._transactions, clock)
+        self.together = self._transactions.together
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -54,7 +56,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connection; SQLite then folds the WAL into the file."""
-        self._engine.dispose()
+        self._transactions.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -72,18 +74,18 @@ class Ledger:
         row = insert(runs).values(
             host=host, pid=pid, version=version, settings=settings, started_utc=self._clock()
         )
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             return int(tx.execute(row.returning(runs.c.id)).scalar_one())
 
     def end_run(self, run_id: int, *, exit_code: int) -> None:
         """Note that a run ended, and how."""
         ended = update(runs).where(runs.c.id == run_id)
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(ended.values(ended_utc=self._clock(), exit_code=exit_code))
 
     def last_run(self) -> int:
         """Return the number of the newest run, 0 when there was none."""
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return int(
                 connection.execute(select(func.coalesce(func.max(runs.c.id), 0))).scalar_one()
             )

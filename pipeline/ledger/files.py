@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Engine,
     Row,
     bindparam,
     delete,
@@ -23,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from pipeline.ledger.plan import Planned, add_jobs, queue
 from pipeline.ledger.schema import attempts, jobs, paths, results, tracks
+from pipeline.ledger.transactions import Transactions
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ _STAT = ("size_bytes", "mtime_ns", "ctime_ns", "inode", "device")
 class Files:
     """Paths and tracks."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     def recognise(
         self, run_id: int, files: Sequence[SeenFile], *, stages: Iterable[str]
@@ -93,7 +93,7 @@ class Files:
             The others, new or changed, in the order given.
         """
         by_path = {file.path: file for file in files}
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             rows = tx.execute(
                 select(
                     paths.c.id, paths.c.path, paths.c.track_id, *(paths.c[name] for name in _STAT)
@@ -124,7 +124,7 @@ class Files:
                 "problem": None,
             },
         )
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(
                 fresh,
                 [
@@ -153,7 +153,7 @@ class Files:
             .order_by(paths.c.id)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return [KnownPath(*row) for row in connection.execute(wanted)]
 
     def track_of(self, sha256: str) -> KnownTrack | None:
@@ -174,14 +174,14 @@ class Files:
     def paths_of(self, track_id: int) -> list[KnownPath]:
         """Return the paths under which a track was found, the oldest first."""
         wanted = select(*_known_columns()).where(paths.c.track_id == track_id).order_by(paths.c.id)
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return [KnownPath(*row) for row in connection.execute(wanted)]
 
     def add_track(
         self, run_id: int, path_id: int, probed: Probed, folder: bytes, planned: Sequence[Planned]
     ) -> None:
         """Note a content never seen before, with its jobs."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             track_id = tx.execute(
                 insert(tracks)
                 .values(**{**probed.__dict__, "folder": folder})
@@ -192,28 +192,22 @@ class Files:
             queue(tx, run_id, [track_id], {job.stage for job in planned})
 
     def link(
-        self,
-        run_id: int,
-        path_id: int,
-        track: KnownTrack,
-        folder: bytes,
-        planned: Sequence[Planned],
+        self, run_id: int, path_id: int, track: KnownTrack, folder: bytes, *, stages: Iterable[str]
     ) -> None:
         """Note that a path holds a known content, whose outputs now live in `folder`."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(update(paths).where(paths.c.id == path_id).values(track_id=track.id))
             tx.execute(update(tracks).where(tracks.c.id == track.id).values(folder=folder))
-            add_jobs(tx, planned, [track.id])
-            queue(tx, run_id, [track.id], {job.stage for job in planned})
+            queue(tx, run_id, [track.id], stages)
 
     def rehouse(self, track_id: int, folder: bytes) -> None:
         """Note that a track's outputs were moved to `folder`."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(update(tracks).where(tracks.c.id == track_id).values(folder=folder))
 
     def probe_failed(self, path_id: int, problem: str) -> None:
         """Note that a file could not even be hashed; it is tried again when a scan finds it."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(update(paths).where(paths.c.id == path_id).values(problem=problem))
 
     def probe_died(self, path_id: int) -> int:
@@ -224,12 +218,12 @@ class Files:
             .values(probe_deaths=paths.c.probe_deaths + 1)
             .returning(paths.c.probe_deaths)
         )
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             return int(tx.execute(died).scalar_one())
 
     def forget_content(self, path: bytes) -> None:
         """A file changed while it was worked on: its content is unknown again."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(
                 update(paths)
                 .where(paths.c.path == path)
@@ -244,7 +238,7 @@ class Files:
             .order_by(paths.c.id)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return [KnownPath(*row) for row in connection.execute(wanted)]
 
     def mark_missing(self, path_ids: Sequence[int]) -> None:
@@ -252,12 +246,12 @@ class Files:
         if not path_ids:
             return
         gone = update(paths).where(paths.c.id == bindparam("gone")).values(missing=True)
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(gone, [{"gone": path_id} for path_id in path_ids])
 
     def retry_problems(self) -> None:
         """Let files that could not be hashed be tried again by this run."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(
                 update(paths)
                 .where(paths.c.problem.is_not(None), paths.c.track_id.is_(None))
@@ -276,13 +270,13 @@ class Files:
             .exists()
         )
         wanted = select(tracks.c.id, tracks.c.sha256, tracks.c.folder).where(~held, settled)
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return [KnownTrack(*row) for row in connection.execute(wanted)]
 
     def drop_track(self, track_id: int) -> None:
         """Forget a track whose folder went to the trash."""
         of_track = select(jobs.c.id).where(jobs.c.track_id == track_id)
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             tx.execute(delete(results).where(results.c.job_id.in_(of_track)))
             tx.execute(delete(attempts).where(attempts.c.job_id.in_(of_track)))
             tx.execute(delete(jobs).where(jobs.c.track_id == track_id))
@@ -293,12 +287,12 @@ class Files:
         wanted = select(func.count()).where(
             paths.c.seen_run == run_id, paths.c.track_id.is_(None), paths.c.problem.is_(None)
         )
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return int(connection.execute(wanted).scalar_one())
 
     def _track(self, condition: ColumnElement[bool]) -> KnownTrack | None:
         wanted = select(tracks.c.id, tracks.c.sha256, tracks.c.folder).where(condition).limit(1)
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             row = connection.execute(wanted).one_or_none()
         return KnownTrack(*row) if row else None
 

@@ -7,12 +7,13 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 
 from pipeline.ledger.plan import Planned, add_jobs, release_stems, stale
 from pipeline.ledger.schema import State, attempts, jobs, paths, results, tracks
+from pipeline.ledger.transactions import Transactions
 from stages.base import STEMS_FROM
 
 PASSING = ("io", "memory", "hang")
@@ -100,8 +101,8 @@ def fingerprint_of(sha256: str, recipe: str, upstream: str | None) -> str:
 class Jobs:
     """The queue and its history."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], str]) -> None:
-        self._engine = engine
+    def __init__(self, transactions: Transactions, clock: Callable[[], str]) -> None:
+        self._transactions = transactions
         self._clock = clock
 
     # ---- at the start of a run
@@ -114,7 +115,7 @@ class Jobs:
         track that takes the machine down cannot stop the night.
         """
         last = select(func.max(jobs.c.rank)).scalar_subquery()
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             left = list(
                 tx.execute(select(jobs.c.id).where(jobs.c.state == State.RUNNING)).scalars()
             )
@@ -134,7 +135,7 @@ class Jobs:
     def requeue(self, planned: Sequence[Planned]) -> None:
         """Open the jobs that today's settings ask for: new, stale, blocked, and passing failures."""
         separation = next((job for job in planned if job.stage == STEMS_FROM), None)
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             add_jobs(tx, planned, None)
             # Stems jobs first: they are compared with the separation as it was published.
             for job in sorted(planned, key=lambda job: job.scope, reverse=True):
@@ -177,7 +178,7 @@ class Jobs:
         published = select(jobs.c.id, tracks.c.folder, jobs.c.stage, jobs.c.scope).join(
             tracks, tracks.c.id == jobs.c.track_id
         )
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             rows = tx.execute(published.where(jobs.c.state == State.DONE))
             lost = [row.id for row in rows if not is_published(row.folder, row.stage, row.scope)]
             if lost:
@@ -211,7 +212,7 @@ class Jobs:
             .values(state=State.RUNNING)
             .returning(jobs.c.id, jobs.c.track_id, jobs.c.stage, jobs.c.recipe)
         )
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             taken = tx.execute(take).all()
             if not taken:
                 return None
@@ -282,20 +283,20 @@ class Jobs:
             jobs.c.scope == scope,
             jobs.c.state.in_([State.PENDING, State.WAITING, State.RUNNING]),
         )
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return float(connection.execute(wanted).scalar_one())
 
     def pending(self, run_id: int, *, lane: str, scope: str) -> bool:
         """Say whether a claim would find something."""
         wanted = select(jobs.c.id).where(_claimable(run_id, lane, scope))
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             return connection.execute(wanted.limit(1)).first() is not None
 
     def done(
         self, job: Job, published: Published, *, upstream: str | None, adopted: bool = False
     ) -> None:
         """Note a published job; its track's stems jobs follow their separation."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             track_id = tx.execute(
                 update(jobs)
                 .where(jobs.c.id == job.id, jobs.c.state == State.RUNNING)
@@ -345,7 +346,7 @@ class Jobs:
 
     def fail(self, job: Job, cause: Cause) -> None:
         """Note that this track cannot be done."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             self._close_attempts(tx, [job.id], cause, outcome="failed")
             self._fail(tx, job, cause)
 
@@ -364,7 +365,7 @@ class Jobs:
         if not given_up:
             return
         back = {"state": State.PENDING} if queued else {"state": State.PENDING, "queued_run": None}
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             ids = [job.id for job in given_up]
             self._close_attempts(tx, ids, cause)
             tx.execute(
@@ -377,7 +378,7 @@ class Jobs:
         Returns:
             Whether the job failed for good by it.
         """
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             self._close_attempts(tx, [job.id], cause, outcome="death")
             deaths = tx.execute(
                 update(jobs)
@@ -393,7 +394,7 @@ class Jobs:
 
     def block(self, run_id: int, stage: str, why: str) -> int:
         """Note that a stage could not start; return how many jobs of this run that holds up."""
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             held_up = (
                 update(jobs)
                 .where(
@@ -421,7 +422,7 @@ class Jobs:
         unread = select(func.count()).where(
             paths.c.seen_run == run_id, paths.c.problem.is_not(None)
         )
-        with self._engine.connect() as connection:
+        with self._transactions.begin() as connection:
             count = {str(state): int(number) for state, number in connection.execute(states)}
             return Outcome(
                 tracks=int(
@@ -445,7 +446,7 @@ class Jobs:
         if track_ids is not None:
             wanted.append(jobs.c.track_id.in_(track_ids))
         again = {"deaths": 0, "retried": False, "reason": None, "detail": None}
-        with self._engine.begin() as tx:
+        with self._transactions.begin() as tx:
             mix = update(jobs).where(*wanted, jobs.c.scope == "mix")
             stems = update(jobs).where(*wanted, jobs.c.scope == "stems")
             count = tx.execute(mix.values(state=State.PENDING, **again)).rowcount

@@ -57,7 +57,6 @@ def add_jobs(tx: Connection, planned: Sequence[Planned], track_ids: Collection[i
             "reason", "detail", "deaths", "interruptions", "retried",
         )  # fmt: skip
         tx.execute(insert(jobs).from_select(columns, rows))
-    release_stems(tx, track_ids)
 
 
 def queue(tx: Connection, run_id: int, track_ids: Collection[int], stages: Iterable[str]) -> None:

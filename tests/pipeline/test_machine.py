@@ -40,7 +40,7 @@ def test_a_number_that_is_asked_for_wins_and_is_kept(tmp_path: Path) -> None:
 
 
 def test_another_processor_decides_for_itself(tmp_path: Path) -> None:
-    other = {"decided": {"x86_64 Another CPU": {"threads": 64}}, "weights": {}}
+    other = {"dataset": None, "decided": {"x86_64 Another CPU": {"threads": 64}}, "weights": {}}
     (tmp_path / "machine.json").write_text(json.dumps(other))
     machine = Machine.read(tmp_path)
 
@@ -66,9 +66,10 @@ def test_the_processor_s_name_says_which_it_is() -> None:
         b"[]",
         b"{}",
         b'{"decided": {}}',
-        b'{"decided": null, "weights": {}}',
-        b'{"decided": {}, "weights": [1, 2]}',
-        b'{"decided": "text", "weights": {}}',
+        b'{"decided": {}, "weights": {}}',
+        b'{"dataset": null, "decided": null, "weights": {}}',
+        b'{"dataset": null, "decided": {}, "weights": [1, 2]}',
+        b'{"dataset": null, "decided": "text", "weights": {}}',
         b"\xff\xfe\x00",
         bytes(100),
     ],
@@ -99,7 +100,7 @@ NOT_LOOKED_AT = pytest.mark.xfail(strict=True, reason="used as it stands in mach
     ],
 )
 def test_a_decision_that_cannot_be_is_made_anew(tmp_path: Path, decided: object) -> None:
-    content = {"decided": {processor(): decided}, "weights": {}}
+    content = {"dataset": None, "decided": {processor(): decided}, "weights": {}}
     (tmp_path / "machine.json").write_text(json.dumps(content))
 
     assert Machine.read(tmp_path).threads(asked=None, budget=5) == 5
@@ -120,7 +121,7 @@ def test_a_remembered_hash_that_cannot_be_is_made_anew(tmp_path: Path, known: ob
     if known == "its stat alone":
         stat = file.stat()
         known = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-    content = {"decided": {}, "weights": {str(file): known}}
+    content = {"dataset": None, "decided": {}, "weights": {str(file): known}}
     (tmp_path / "machine.json").write_text(json.dumps(content))
 
     assert Machine.read(tmp_path).sha256_of(file) == _sha256(b"first")
@@ -176,6 +177,13 @@ def test_weights_that_are_gone_are_an_os_error_even_when_remembered(tmp_path: Pa
 
     with pytest.raises(FileNotFoundError):
         machine.sha256_of(file)
+
+
+def test_the_dataset_is_remembered_whatever_it_is_called(tmp_path: Path) -> None:
+    name = os.fsdecode(b"/music/\xff\xfe")
+    Machine(tmp_path / "machine.json", dataset=name).save(replace_json)
+
+    assert Machine.read(tmp_path).dataset == name
 
 
 def test_weights_of_any_name_are_remembered(tmp_path: Path) -> None:

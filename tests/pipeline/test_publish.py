@@ -221,7 +221,9 @@ def test_a_name_that_is_not_utf8_is_published_and_found_again(
         lambda folder: (folder / "manifest.json").unlink(),
     ],
 )
-def test_a_damaged_folder_has_no_whole_manifest(out: OutputFolder, held: HeldLock, damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_folder_has_no_whole_manifest(
+    out: OutputFolder, held: HeldLock, damage: Callable[[Path], object]
+) -> None:
     target = _publish(out, held, "a1", "one")
 
     damage(target)

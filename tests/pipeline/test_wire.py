@@ -41,7 +41,7 @@ def _sent(raw: socket.socket, *messages: Message) -> threading.Thread:
             wire.send(message)
         wire.close()
 
-    thread = threading.Thread(target=send)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     return thread
 
@@ -171,7 +171,7 @@ def test_a_body_that_is_no_message_is_refused(
     pair: tuple[socket.socket, Wire], body: bytes
 ) -> None:
     raw, wire = pair
-    thread = threading.Thread(target=raw.sendall, args=(_frame(body),))
+    thread = threading.Thread(target=raw.sendall, args=(_frame(body),), daemon=True)
     thread.start()
 
     with pytest.raises(BadFrame, match="is no"):
@@ -236,7 +236,7 @@ def test_threads_that_send_at_once_never_mix_their_messages(
         for size in plans[name]:
             sender.send({"type": name, "body": name * size})
 
-    threads = [threading.Thread(target=send, args=(name,)) for name in plans]
+    threads = [threading.Thread(target=send, args=(name,), daemon=True) for name in plans]
     for thread in threads:
         thread.start()
     messages = wire.messages()
