@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from pipeline import manifest as manifests
@@ -257,8 +258,10 @@ class RunLog:
     """What happened in a run, one JSON object a line, for the morning after."""
 
     def __init__(self, out: OutputFolder, run_id: int) -> None:
-        self.path = out.root / LOGS / f"run-{run_id:04d}.jsonl"
-        self._stream = self.path.open("a", encoding="ascii")
+        # Runs are numbered anew when a ledger was lost; its logs are kept.
+        free = (out.root / LOGS / f"run-{number:04d}.jsonl" for number in count(run_id))
+        self.path = next(path for path in free if not path.exists())
+        self._stream = self.path.open("x", encoding="ascii")
 
     def write(self, event: Mapping[str, JsonValue]) -> None:
         """Append one event."""

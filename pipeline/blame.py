@@ -93,7 +93,14 @@ def _death(night: Night, unit: Unit, lost: Lost) -> list[int]:
     given_up = [night.ledger.jobs.died(job, cause) for job in guilty]
     for job, failed in zip(guilty, given_up, strict=True):
         if failed:
-            night.tell_job("job_failed", unit.work, job, reason=cause.reason, detail=cause.detail)
+            night.tell_job(
+                "job_failed",
+                unit.work,
+                job,
+                reason=cause.reason,
+                detail=cause.detail,
+                audio_s=unit.work.duration_s,
+            )
     innocent = [job for job in unit.open.values() if job not in guilty]
     night.ledger.jobs.put_back(innocent, Cause("lane_died"))
     return [unit.work.track_id]
@@ -108,7 +115,14 @@ def _hung(night: Night, process: Process, lost: Lost) -> None:
     guilty = hung.guilty()
     for job in guilty:
         night.ledger.jobs.fail(job, cause)
-        night.tell_job("job_failed", hung.work, job, reason=cause.reason, detail=cause.detail)
+        night.tell_job(
+            "job_failed",
+            hung.work,
+            job,
+            reason=cause.reason,
+            detail=cause.detail,
+            audio_s=hung.work.duration_s,
+        )
     night.ledger.jobs.put_back(
         [job for job in hung.open.values() if job not in guilty], Cause("lane_killed")
     )

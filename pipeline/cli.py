@@ -43,7 +43,7 @@ def run(
     names: Annotated[
         str | None,
         typer.Argument(
-            metavar="[-]", help="`-` reads the files to do from stdin.", show_default=False
+            metavar="-", help="`-` reads the files to do from stdin.", show_default=False
         ),
     ] = None,
     out: Out = None,
@@ -77,6 +77,8 @@ def run(
     separation = {key: value for key, value in separation.items() if value is not None}
     if stems is not None:
         separation["stems"] = _listed(stems)
+    if stems is not None and two_stems is not None:
+        raise BadUsage("--stems and --two-stems exclude each other. Give one of them.")
     overrides: dict[str, Any] = {
         "device": device,
         "threads": threads,
@@ -221,7 +223,9 @@ def retry(
     _check_stage(settings, stage)
     _ledger_file(settings)
     count = put_back(settings.out, stage=stage, track=track)
-    _say(f"{count} jobs will be tried again. Go on with: pipeline run {texts.quoted(str(dataset))}")
+    _say(
+        f"{texts.counted(count, 'job')} will be tried again. Go on with: pipeline run {texts.quoted(str(dataset))}"
+    )
     return 0
 
 
@@ -271,6 +275,9 @@ def _version(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if sys.platform == "win32":
+        _say("error: Nightshift runs on Windows through WSL2 only: install it inside WSL2.")
+        return 4
     try:
         code = app(args=None if argv is None else list(argv), standalone_mode=False)
         sys.stdout.flush()

@@ -7,18 +7,20 @@ Later ones win: defaults, `pipeline.toml` in the output folder (or `--config`), 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
 )
 
 from pipeline.errors import BadUsage
@@ -28,6 +30,9 @@ from stages.base import Declaration, JsonValue, StageSettings
 FILE_NAME = "pipeline.toml"
 OUT_NAME = "_pipeline"
 REGISTRY = "stages:STAGES"
+_PREFIX = "NIGHTSHIFT_"
+# Where stages are registered, and what the tests tell their fake ones.
+_OTHER_VARIABLES = {"registry", "test_script", "test_calls", "test_kill", "test_way"}
 
 
 class DecodeSettings(BaseModel):
@@ -53,22 +58,23 @@ class Limits(BaseModel):
     lane_bytes: int | None = Field(default=None, gt=0)
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(BaseModel):
     """Settings that are no stage's own. Those of each stage stand in a table of its name."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix="NIGHTSHIFT_",
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stages: tuple[str, ...] | None = None
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|rocm|cuda(:\d+)?)$")
+    device: str = "auto"
     threads: int | None = Field(default=None, ge=1, le=4096)
     decode: DecodeSettings = DecodeSettings()
     limits: Limits = Limits()
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|rocm|cuda(:\d{1,3})?", device):
+            raise ValueError("give auto, cpu, cuda, cuda:N or rocm")
+        return device
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def load_registry(target: str) -> dict[str, Declaration]:
     module, _, name = target.partition(":")
     try:
         found: dict[str, Declaration] = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise BadUsage(f"NIGHTSHIFT_REGISTRY={target}: {error}. Give module:NAME.") from error
     return found
 
@@ -159,9 +165,12 @@ def load(
     dataset, out = out_folder(dataset, out)
     registry = environment.get("NIGHTSHIFT_REGISTRY", REGISTRY)
     declarations = load_registry(registry)
-    tables = merged(dict(overrides or {}), _assigned(assignments))
     toml = file if file is not None else out / FILE_NAME
-    settings = _settings(declarations, _read_toml(toml, must_exist=file is not None), tables, toml)
+    tables = _read_toml(toml, must_exist=file is not None)
+    variables = _from_environment(environment, {*CommonSettings.model_fields, *declarations})
+    for above in (variables, overrides or {}, _assigned(assignments)):
+        tables = merged(tables, above)
+    settings = _checked(declarations, tables, toml)
     selected = settings.stages if settings.stages is not None else tuple(declarations)
     unknown = [name for name in selected if name not in declarations]
     if unknown or not selected:
@@ -186,28 +195,39 @@ def load(
     )
 
 
-def _settings(
-    declarations: Mapping[str, Declaration],
-    toml: dict[str, JsonValue],
-    tables: dict[str, JsonValue],
-    file: Path,
-) -> CommonSettings:
-    class Layered(CommonSettings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, InitSettingsSource(settings_cls, toml)
+def _from_environment(environment: Mapping[str, str], known: set[str]) -> dict[str, JsonValue]:
+    """Return the tables that variables set: `NIGHTSHIFT_STAGE__KEY=value`, values as for `--set`.
 
+    Raises:
+        BadUsage: one sets nothing.
+    """
+    tables: dict[str, JsonValue] = {}
+    for name in sorted(environment):
+        parts = name.removeprefix(_PREFIX).lower().split("__")
+        if not name.startswith(_PREFIX) or parts[0] in _OTHER_VARIABLES or not environment[name]:
+            continue
+        if parts[0] not in known:
+            raise BadUsage(
+                f"{name} sets nothing: {parts[0]} is no setting. Settings: {', '.join(sorted(known))}."
+            )
+        tables = merged(tables, _nested(parts, environment[name]))
+    return tables
+
+
+def _nested(parts: Sequence[str], text: str) -> dict[str, JsonValue]:
+    value = _value(text)
+    for part in reversed(parts[1:]):
+        value = {part: value}
+    return {parts[0]: value}
+
+
+def _checked(
+    declarations: Mapping[str, Declaration], tables: Mapping[str, JsonValue], file: Path
+) -> CommonSettings:
     fields = {name: (one.settings, one.settings()) for name, one in declarations.items()}
-    model = create_model("Settings", __base__=Layered, **fields)  # type: ignore[call-overload]
+    model = create_model("Settings", __base__=CommonSettings, **fields)  # type: ignore[call-overload]
     try:
-        checked: CommonSettings = model(**tables)
+        checked: CommonSettings = model.model_validate(tables)
     except ValidationError as error:
         raise BadUsage(_explained(error, file)) from error
     return checked
@@ -241,20 +261,18 @@ def _assigned(assignments: Sequence[str]) -> dict[str, JsonValue]:
             raise BadUsage(
                 f"--set {assignment}: give stage.key=value, for example loudness.series_hop_ms=50."
             )
-        value = _toml_value(text.strip())
-        for part in reversed(parts):
-            value = {part: value}
-        assert isinstance(value, dict)
-        tables = merged(tables, value)
+        tables = merged(tables, _nested(parts, text.strip()))
     return tables
 
 
-def _toml_value(text: str) -> JsonValue:
+def _value(text: str) -> JsonValue:
+    """Read a value as TOML; plain words, and what only looks like a number, stay as written."""
     try:
         value: JsonValue = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text  # plain words need no quotes
-    return value
+        return text
+    # Demucs names its files like 955717e8; where a float is wanted, its text will do.
+    return text if isinstance(value, float) else value
 
 
 def merged(below: dict[str, JsonValue], above: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -91,7 +91,7 @@ def _ffmpeg() -> str:
     found = find_ffmpeg()
     if found is None:
         raise OSError("no ffmpeg on PATH and none in the imageio-ffmpeg wheel")
-    return str(found)
+    return f"{found.version} ({found.path})"
 
 
 def _disk(out: Path) -> Finding:
@@ -99,9 +99,7 @@ def _disk(out: Path) -> Finding:
         surroundings.check(out)
     except Unfit as error:
         return Finding("bad", "output folder", str(out), str(error))
-    there = out
-    while not there.exists():
-        there = there.parent
+    there = surroundings.existing(out)
     free = os.statvfs(there)
     kind = surroundings.file_system(there) or "unknown file system"
     return Finding(

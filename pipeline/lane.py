@@ -154,12 +154,16 @@ class Lane:
     # ---- loading
 
     def _load(self) -> None:
+        from stages.base import DeviceUnusable
+
         blocked: dict[str, str] = {}
         for name, stage in self._order.stages.items():
             self._reports.send("loading", stage=name)
             try:
                 self._stages[name] = self._loaded(stage)
                 self._numeric[name] = self._numeric_path(stage)
+            except DeviceUnusable as error:
+                self._reports.send("unfit", why=str(error), lock_lost=False)
             except Exception as error:
                 logger.exception("stage=%s cannot be loaded", name)
                 blocked[name] = _why_blocked(error, stage)
@@ -274,9 +278,7 @@ class Lane:
         from pipeline.errors import LockLost
 
         if isinstance(error, LockLost) or (isinstance(error, OSError) and error.errno in _UNFIT):
-            self._reports.send(
-                "unfit", unit=unit, why=str(error), lock_lost=isinstance(error, LockLost)
-            )
+            self._reports.send("unfit", why=str(error), lock_lost=isinstance(error, LockLost))
             return
         if isinstance(error, SourceChanged):
             self._reports.send("changed", unit=unit, job=job)

@@ -34,8 +34,14 @@ class Machine:
         path = out / FILE_NAME
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, found["dataset"], dict(found["decided"]), dict(found["weights"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            decided, weights = found["decided"], found["weights"]
+            return cls(
+                path,
+                found.get("dataset"),
+                {name: facts for name, facts in decided.items() if isinstance(facts, dict)},
+                {name: facts for name, facts in weights.items() if _is_remembered(facts)},
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls(path)
 
     def save(self, write: Callable[[Path, Mapping[str, JsonValue]], None]) -> None:
@@ -48,7 +54,7 @@ class Machine:
         """Return the number of threads to use: what the user asks, else what was decided before."""
         mine = self.decided.setdefault(processor(), {})
         known = mine.get("threads")
-        threads = asked or (known if isinstance(known, int) else budget)
+        threads = asked or (known if isinstance(known, int) and known > 0 else budget)
         mine["threads"] = threads
         return threads
 
@@ -67,6 +73,10 @@ class Machine:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         self.weights[str(path)] = [*facts, digest]
         return digest
+
+
+def _is_remembered(facts: object) -> bool:
+    return isinstance(facts, list) and len(facts) == 4
 
 
 def processor() -> str:

@@ -143,6 +143,7 @@ _LINES = {
     "outputs_missing": "{jobs} outputs are gone from the disk and will be made anew",
     "unreadable": "unreadable: {path}: {why}",
     "stage_blocked": "blocked: {stage}: {why}",
+    "left_out": "left out: {files} × {reason} ({examples})",
     "lane_died": "the {lane} lane ended by itself ({how}); it is started again",
     "lane_recycled": "the {lane} lane has grown too large and is started afresh",
     "source_changed": "changed while it was worked on, looked at again: {path}",

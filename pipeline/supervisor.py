@@ -56,9 +56,10 @@ class Report:
         """The exit code that tells it to the shell."""
         if self.stopped_by is not None:
             return 128 + self.stopped_by
-        if self.blocked and not self.done and not self.already_done:
+        blocked = bool(self.blocked) and self.tracks > 0
+        if blocked and not self.done and not self.already_done:
             return 4
-        return 1 if self.failed or self.blocked or self.unreadable else 0
+        return 1 if self.failed or blocked or self.unreadable else 0
 
     already_done: int = 0
 
@@ -178,6 +179,12 @@ class Supervisor:
 
     def _recover(self) -> None:
         night = self._night
+        night.tell(
+            "run_started",
+            run=night.run_id,
+            dataset=display(os.fsencode(night.config.dataset)),
+            threads=night.threads,
+        )
         for done in recover(night.out):
             night.tell("recovered", what=done)
         interrupted = night.ledger.jobs.interrupt_running()
@@ -191,12 +198,6 @@ class Supervisor:
         for recipe in night.recipes:
             if recipe.blocked is not None and recipe.stage in night.config.selected:
                 night.block(recipe.stage, str(recipe.blocked))
-        night.tell(
-            "run_started",
-            run=night.run_id,
-            dataset=str(night.config.dataset),
-            threads=night.threads,
-        )
 
     def _passes(self) -> list[tuple[str, Scope]]:
         """Return lanes and scopes in the order of a run: mix features, separation, stem features."""
@@ -284,8 +285,10 @@ class Supervisor:
             missing = [known.id for known in unseen if is_gone(night, known)]
             night.ledger.files.mark_missing(missing)
             after, gone = unseen[-1].id, gone + len(missing)
-        skipped = {reason: count for reason, count in self._scan.skipped.items()}
-        night.tell("scanned", missing=gone, skipped=dict(skipped))
+        for reason, number in self._scan.skipped.items():
+            examples = ", ".join(self._scan.examples.get(reason, ()))
+            night.tell("left_out", reason=reason, files=number, examples=examples)
+        night.tell("scanned", missing=gone)
 
     def _settled_and_done(self, working: Working) -> bool:
         """Once all is probed, clear what was replaced; say whether the pass has nothing left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from pipeline.errors import Unfit
@@ -11,8 +12,12 @@ from pipeline.errors import Unfit
 # on, and a ledger that is torn is worse than none.
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs",
-    "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs", "fuse.cephfs", "fuse.davfs",
+    "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs", "fuse.cephfs", "fuse.davfs", "fuse.gcsfuse", "fuse.juicefs", "fuse.mount-s3", "fuse.goofys",
+    "fuse.curlftpfs",
 }  # fmt: skip
+
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 def check(out: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
@@ -21,9 +26,7 @@ def check(out: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
     Raises:
         Unfit: says what and where.
     """
-    there = out
-    while not there.exists():
-        there = there.parent
+    there = existing(out)
     kind = file_system(there, mounts=mounts)
     if kind in _NETWORK:
         raise Unfit(
@@ -39,14 +42,33 @@ def check(out: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
 def file_system(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> str | None:
     """Return the type of the file system that holds a path, None where it cannot be told."""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = mounts.read_bytes().split(b"\n")
     except OSError:
         return None
     wanted = path.resolve()
     best, kind = -1, None
     for line in lines:
-        _, point, found, *_ = line.split(" ")
-        point = point.encode("latin-1", "surrogateescape").decode("unicode_escape")
+        fields = line.split(b" ")
+        if len(fields) < 3:
+            continue
+        point = os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), fields[1]))
+        # Of two at one point the later one lies on top.
         if wanted.is_relative_to(point) and len(point) >= best:
-            best, kind = len(point), found
+            best, kind = len(point), os.fsdecode(fields[2])
     return kind
+
+
+def existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that is there.
+
+    Raises:
+        Unfit: a folder on the way may not be entered.
+    """
+    try:
+        while not path.exists():
+            path = path.parent
+    except OSError as error:
+        raise Unfit(
+            f"{path} cannot be entered by this user ({error.strerror}). Mend its rights, or name another --out."
+        ) from error
+    return path

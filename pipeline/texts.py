@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.lock import Holder
     from pipeline.supervisor import Report
 
+_LINE_MAX = 400
 STATES = ("pending", "waiting", "running", "done", "failed", "blocked", "skipped")
 
 
@@ -27,21 +28,25 @@ def report(report: Report, *, shown: str, out: str) -> str:
     lines = []
     if report.stopped_by is not None:
         lines.append(f"stopped; {report.done} jobs done. Resume with: pipeline run {where}")
+    elif report.tracks == 0 and not report.unreadable:
+        lines.append(f"no audio was found in {shown}. Is it the right folder? Filters count too.")
     elif report.done == 0 and not (report.failed or report.blocked or report.unreadable):
         lines.append(
-            f"nothing to do: {_count(report.tracks, 'track')}, all done. No lane was started."
+            f"nothing to do: {counted(report.tracks, 'track')}, all done. No lane was started."
         )
     else:
         lines.append(
-            f"{_count(report.tracks, 'track')}: {_count(report.done, 'job')} done by this run, "
+            f"{counted(report.tracks, 'track')}: {counted(report.done, 'job')} done by this run, "
             f"{report.already_done} before."
         )
     if report.failed or report.unreadable:
         lines.append(
-            f"{_count(report.failed, 'job')} failed, {_count(report.unreadable, 'file')} could not be read. "
+            f"{counted(report.failed, 'job')} failed, {counted(report.unreadable, 'file')} could not be read. "
             f"See why: pipeline tracks {where} --state failed"
         )
-    lines.extend(f"{stage} is blocked: {why}" for stage, why in report.blocked.items())
+    lines.extend(
+        f"{stage} is blocked; pipeline status {where} says why." for stage in report.blocked
+    )
     lines.append(f"Outputs: {out}")
     return "\n".join(lines)
 
@@ -67,6 +72,7 @@ def status_json(status: Status, *, dataset: str, holder: Holder | None) -> dict[
             "not_probed_yet": status.unprobed,
         },
         "stages": stages,
+        "blocked": status.blocked,
         "times_real_time": speeds,
         "run": running,
         "last_run": status.last_run,
@@ -86,7 +92,7 @@ def status(answer: Mapping[str, Any]) -> str:
         )
         if tracks[key]
     ]
-    lines = [answer["dataset"], ", ".join([_count(tracks["total"], "track"), *extras]), ""]
+    lines = [answer["dataset"], ", ".join([counted(tracks["total"], "track"), *extras]), ""]
     columns = [state for state in (*STATES, "stale") if _any(answer["stages"], state)] or ["done"]
     lines.append(
         f"{'stage':<16}{'scope':<8}" + "".join(f"{name:>9}" for name in columns) + "  × real time"
@@ -97,6 +103,7 @@ def status(answer: Mapping[str, Any]) -> str:
             numbers = "".join(f"{counts[name]:>9}" for name in columns)
             lines.append(f"{stage:<16}{scope:<8}{numbers}  {f'{speed:.1f}' if speed else '-':>11}")
     lines.append("")
+    lines.extend(f"{stage} is blocked: {why}" for stage, why in answer["blocked"].items())
     lines.append(_run_line(answer))
     return "\n".join(lines)
 
@@ -130,9 +137,13 @@ def duration(seconds: float) -> str:
 def line(job: JobLine) -> str:
     """Return one job of `tracks`."""
     what = f"{job.stage} ({job.scope})" if job.stage else "-"
-    detail = (job.detail or "").strip().splitlines()
-    why = f"{job.reason}: {detail[0] if detail else ''}" if job.reason else ""
-    return f"{job.state:<10}  {what:<22}  {job.path}" + (f"  [{why}]" if why else "")
+    why = f"  [{job.reason}: {_one_line(job.detail or '')}]" if job.reason else ""
+    missing = "  (missing)" if job.missing else ""
+    return f"{job.state:<10}  {what:<22}  {job.path}{missing}{why}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_LINE_MAX]
 
 
 def line_json(job: JobLine) -> dict[str, Any]:
@@ -208,5 +219,6 @@ def quoted(path: str) -> str:
     return shlex.quote(path)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

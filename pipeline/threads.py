@@ -22,28 +22,48 @@ _VARIABLES = (
 )
 
 
-def budget(*, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def budget(*, cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """Return how many cores this process may use: affinity, cut by a cgroup's CPU quota."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    quota = _quota(cgroup)
-    return max(1, min(cores, math.ceil(quota))) if quota else max(1, cores)
+    quotas = _quotas(cgroup, own)
+    return max(1, min([cores, *map(math.ceil, quotas)]))
 
 
-def _quota(cgroup: Path) -> float | None:
-    """Return the quota in cores; version 2 first, then version 1."""
+def _quotas(cgroup: Path, own: Path) -> list[float]:
+    """Return the quotas in cores of the control groups this process is in; version 1's if alone."""
+    files = [folder / "cpu.max" for folder in _groups(cgroup, own)]
+    texts = [file.read_text() for file in files if file.is_file()]
+    if not texts:
+        texts = [_version_1(cgroup / "cpu")]
+    found = []
+    for text in texts:
+        try:
+            limit, period = map(int, text.split())
+            found.append(limit / period)
+        except (ValueError, ZeroDivisionError):
+            continue  # "max": no limit
+    return [quota for quota in found if quota > 0]
+
+
+def _groups(cgroup: Path, own: Path) -> list[Path]:
+    """Return the control groups of version 2 this process is in: its own and those above."""
     try:
-        limit, period = (cgroup / "cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        pass
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    name = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "")
+    group = cgroup / name.lstrip("/")
+    return [folder for folder in (group, *group.parents) if folder.is_relative_to(cgroup)]
+
+
+def _version_1(group: Path) -> str:
     try:
-        limit_us = int((cgroup / "cpu/cpu.cfs_quota_us").read_text())
-        period_us = int((cgroup / "cpu/cpu.cfs_period_us").read_text())
-        return limit_us / period_us if limit_us > 0 else None
-    except (OSError, ValueError):
-        return None
+        parts = [(group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")]
+    except OSError:
+        return "max"
+    return " ".join(parts)
 
 
 def variables(threads: int) -> dict[str, str]:

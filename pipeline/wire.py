@@ -90,7 +90,7 @@ class Wire:
 def _decoded(body: bytes) -> Message:
     try:
         message = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFrame(f"{body[:40]!r} is no JSON") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise BadFrame(f"{body[:40]!r} is no message")

@@ -286,7 +286,12 @@ class Working:
             cause = Cause(said["reason"], said["detail"], phase=unit.phase)
             self._night.ledger.jobs.fail(job, cause)
             self._night.tell_job(
-                "job_failed", unit.work, job, reason=cause.reason, detail=cause.detail
+                "job_failed",
+                unit.work,
+                job,
+                reason=cause.reason,
+                detail=cause.detail,
+                audio_s=unit.work.duration_s,
             )
         else:
             self._changed(unit.work, job)
@@ -314,7 +319,14 @@ class Working:
         if changes > _CHANGES:
             cause = Cause(Reason.IO, "the file changes all the time; run again when it has settled")
             self._night.ledger.jobs.fail(job, cause)
-            self._night.tell_job("job_failed", work, job, reason=cause.reason, detail=cause.detail)
+            self._night.tell_job(
+                "job_failed",
+                work,
+                job,
+                reason=cause.reason,
+                detail=cause.detail,
+                audio_s=work.duration_s,
+            )
             return
         self._night.ledger.jobs.put_back([job], Cause("source_changed"), queued=False)
         self._night.tell_job("source_changed", work, job)

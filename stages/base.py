@@ -54,6 +54,7 @@ class StageError(Exception):
     StageError
     ├─ TrackUnusable   this track fails, the others go on
     └─ StageBlocked    the stage cannot start on this machine, other stages go on
+       └─ DeviceUnusable   a GPU is there and does not work: the run stops and asks
     """
 
 
@@ -81,10 +82,17 @@ class StageBlocked(StageError):
         return f"{self.problem}. {self.remedy}"
 
 
+class DeviceUnusable(StageBlocked):
+    """A GPU is there, or was asked for, and does not compute.
+
+    The CPU could do the work, but a hundred times slower: that is for the user to decide.
+    """
+
+
 class StageSettings(BaseModel):
     """Settings of a stage. Every field enters the fingerprint unless marked `FREE`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     def deciding(self) -> dict[str, JsonValue]:
         """Return the settings that decide the output, JSON-ready, in the order of declaration."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
-from stages.base import StageBlocked
-
-logger = logging.getLogger(__name__)
+from stages.base import DeviceUnusable, StageBlocked
 
 _USE_CPU = "Use --device cpu, or mend the driver."
 
@@ -15,11 +12,12 @@ _USE_CPU = "Use --device cpu, or mend the driver."
 def torch_device(asked: str) -> str:
     """Return the torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `rocm`.
 
-    `auto` takes a GPU only where one convolution runs on it: a driver that answers but cannot
-    compute is common. ROCm builds of torch call their GPUs `cuda`.
+    `auto` takes a GPU where torch sees one. One convolution is tried on it: a driver that answers
+    but cannot compute is common. ROCm builds of torch call their GPUs `cuda`.
 
     Raises:
-        StageBlocked: the device was asked for by name and does not work.
+        DeviceUnusable: a GPU is there, or was asked for, and does not work.
+        StageBlocked: this torch cannot use such a device.
     """
     if asked == "cpu":
         return "cpu"
@@ -39,7 +37,7 @@ def torch_device(asked: str) -> str:
     device = "cuda" if asked == "rocm" else asked
     problem = _problem_with(device)
     if problem:
-        raise StageBlocked(f"The device {asked} does not work: {problem}", _USE_CPU)
+        raise DeviceUnusable(f"The device {asked} does not work: {problem}", _USE_CPU)
     return device
 
 
@@ -50,8 +48,7 @@ def _best_device() -> str:
         return "cpu"
     problem = _problem_with("cuda")
     if problem:
-        logger.warning("device=cpu because the GPU does not work: %s", problem)
-        return "cpu"
+        raise DeviceUnusable(f"There is a GPU, but it does not work: {problem}", _USE_CPU)
     return "cuda"
 
 

@@ -38,7 +38,6 @@ class Separation(Stage[SeparationSettings]):
     def __init__(self, settings: SeparationSettings, *, device: str = "cpu") -> None:
         super().__init__(settings, device=device)
         self._model: DemucsModel | None = None
-        self._torch_device = "cpu"
 
     def load(self) -> None:
         self._loaded()
@@ -47,7 +46,7 @@ class Separation(Stage[SeparationSettings]):
         model = self._loaded()
         mix = to_stereo(track.sources["mix"].at_rate(model.sample_rate_hz))
         stems = separate(
-            model, mix, overlap=self.settings.overlap, device=self._torch_device, tick=track.tick
+            model, mix, overlap=self.settings.overlap, device=self.device, tick=track.tick
         )
         if self.settings.two_stems:
             stems = two_stems(stems, self.settings.two_stems)
@@ -74,13 +73,13 @@ class Separation(Stage[SeparationSettings]):
                 f"{self.settings.two_stems} exclude each other",
                 "Keep one of --stems and --two-stems.",
             )
-        self._torch_device = torch_device(self.device)
+        self.device = torch_device(self.device)  # what is used, for the numeric path
         model = load_model(find_model(self.settings.model))
         self._check_settings(model)
         if self.settings.stems:
             model = model.only(self.settings.stems)
-        model.bag.to(self._torch_device)
-        logger.info("model=%s device=%s", self.settings.model, self._torch_device)
+        model.bag.to(self.device)
+        logger.info("model=%s device=%s", self.settings.model, self.device)
         return model
 
     def _check_settings(self, model: DemucsModel) -> None:

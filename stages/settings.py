@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stages.base import FREE, StageSettings
+
+
+def _number(value: object) -> object:
+    """Take the digits of an environment variable for the number they are."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class LoudnessSettings(StageSettings):
     """Settings of the `loudness` stage."""
 
-    true_peak_oversampling: Literal[4, 8] = 4
-    series_hop_ms: Literal[50, 100] = 100
+    true_peak_oversampling: Annotated[Literal[4, 8], BeforeValidator(_number)] = 4
+    series_hop_ms: Annotated[Literal[50, 100], BeforeValidator(_number)] = 100
 
 
 class SeparationSettings(StageSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy.exc import DatabaseError
 
 from pipeline.errors import LedgerBroken
-from pipeline.ledger.connect import writer
+from pipeline.ledger.connect import reader, writer
 from pipeline.ledger.files import Files
 from pipeline.ledger.jobs import Jobs
-from pipeline.ledger.migrate import bring_up_to_date
+from pipeline.ledger.migrate import bring_up_to_date, stamp
 from pipeline.ledger.schema import runs
 from pipeline.ledger.transactions import Transactions
 
@@ -42,11 +44,17 @@ class Ledger:
             LedgerBroken: damaged, of a newer version, or not a ledger.
         """
         try:
+            if path.exists() and path.stat().st_size:
+                # By reading only: opening for writing would change a file that is not ours.
+                with reader(path) as found:
+                    stamp(found, path)
             engine = writer(path)
-            bring_up_to_date(engine, path)
-        except LedgerBroken:
-            raise
-        except Exception as error:
+            try:
+                bring_up_to_date(engine, path)
+            except BaseException:
+                engine.dispose()
+                raise
+        except (OSError, DatabaseError, sqlite3.DatabaseError) as error:
             cause = getattr(error, "orig", None) or error
             raise LedgerBroken(
                 f"{path} cannot be opened ({cause}). Move it aside and run again: finished work "

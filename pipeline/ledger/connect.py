@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -14,9 +14,13 @@ from urllib.parse import quote
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from pipeline.errors import LedgerBroken
+
 FILE_NAME = "ledger.db"
 BUSY_TIMEOUT_S = 30.0
 SQLITE_VERSION = sqlite3.sqlite_version_info
+_PARTS = ("", "-wal")
+_COPY_TRIES = 5
 
 
 def writer(path: Path) -> Engine:
@@ -38,6 +42,7 @@ def _connect_writer(path: Path) -> sqlite3.Connection:
     # them all, DELETE with FULL the last one (measured, docs/recovery.md).
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA fullfsync=1")  # macOS: plain fsync stops at the drive's cache
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
@@ -59,17 +64,39 @@ def reader(path: Path) -> Iterator[Engine]:
 
 @contextmanager
 def readable_file(path: Path) -> Iterator[Path]:
-    """Give `path`, or a copy of it where reading in place is impossible."""
+    """Give `path`, or a copy of it where reading in place is impossible.
+
+    Raises:
+        LedgerBroken: it cannot even be opened.
+    """
     if _opens(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="nightshift-ledger-") as folder:
-        copy = Path(folder) / path.name
-        for suffix in ("", "-wal"):
-            source = Path(f"{path}{suffix}")
-            if source.exists():
-                shutil.copyfile(source, f"{copy}{suffix}")
-        yield copy
+        yield _copied(path, Path(folder) / path.name)
+
+
+def _copied(path: Path, copy: Path) -> Path:
+    """Copy ledger and WAL as they are at one moment; a checkpoint in between would tear them."""
+    for _ in range(_COPY_TRIES):
+        before = _stats(path)
+        for suffix in _PARTS:
+            if os.path.exists(f"{path}{suffix}"):
+                shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+        if _stats(path) == before:
+            return copy
+    raise LedgerBroken(f"{path} changes too fast to be copied. Try again, or stop the run.")
+
+
+def _stats(path: Path) -> list[tuple[int, int] | None]:
+    found: list[tuple[int, int] | None] = []
+    for suffix in _PARTS:
+        try:
+            stat = os.stat(f"{path}{suffix}")
+            found.append((stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            found.append(None)
+    return found
 
 
 def _opens(path: Path) -> bool:
@@ -77,7 +104,7 @@ def _opens(path: Path) -> bool:
     try:
         connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError as error:
-        # Only this message means "cannot make the -shm file"; damage and locks must be heard.
+        # Only these words mean "cannot make the -shm file"; damage and locks must be heard.
         return "unable to open" not in str(error) and "readonly" not in str(error)
     except sqlite3.DatabaseError:
         return True
@@ -87,10 +114,19 @@ def _opens(path: Path) -> bool:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection."""
-    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    """Return a read-only connection.
+
+    Raises:
+        LedgerBroken: the file cannot be opened.
+    """
+    uri = f"file://{quote(os.fsencode(os.path.realpath(path)))}?mode=ro"
+    try:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    except sqlite3.Error as error:
+        raise LedgerBroken(
+            f"{path} cannot be opened for reading ({error}). Is it there, and yours?"
+        ) from error
 
 
-def _engine(creator: object) -> Engine:
+def _engine(creator: Callable[[], sqlite3.Connection]) -> Engine:
     return create_engine("sqlite://", creator=creator, poolclass=StaticPool)

@@ -199,16 +199,19 @@ class Jobs:
         One statement chooses and takes, so that nothing can come between. None when there is none.
         """
         mine = _claimable(run_id, lane, scope)
-        next_track = (
-            select(jobs.c.track_id)
-            .where(mine if track_id is None else and_(mine, jobs.c.track_id == track_id))
-            .order_by(jobs.c.rank, jobs.c.id)
-            .limit(1)
-            .scalar_subquery()
-        )
+        first = select(jobs.c.rank, jobs.c.track_id).where(mine)
+        if track_id is not None:
+            first = first.where(jobs.c.track_id == track_id)
+        first = first.order_by(jobs.c.rank, jobs.c.id).limit(1)
         take = (
             update(jobs)
-            .where(mine, jobs.c.track_id == next_track)
+            # With the rank the index leads straight to the rows; without it SQLite reads all that
+            # are pending (11 ms instead of 0.2 with 70,000 of them).
+            .where(
+                mine,
+                jobs.c.rank == first.with_only_columns(jobs.c.rank).scalar_subquery(),
+                jobs.c.track_id == first.with_only_columns(jobs.c.track_id).scalar_subquery(),
+            )
             .values(state=State.RUNNING)
             .returning(jobs.c.id, jobs.c.track_id, jobs.c.stage, jobs.c.recipe)
         )

@@ -55,7 +55,7 @@ def ask(path: Path, sql: str, *, limit_s: float) -> Iterator[Answer]:
 def _answer(connection: sqlite3.Connection, sql: str, limit_s: float) -> Answer:
     try:
         cursor = connection.execute(sql)
-    except (sqlite3.Error, sqlite3.Warning) as error:
+    except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
         raise _explained(error, limit_s) from error
     if cursor.description is None:
         raise BadUsage("that is no question: give one SELECT.")
@@ -78,13 +78,15 @@ def _authorize(action: int, one: str | None, two: str | None, *_: str | None) ->
 
 
 def _explained(error: Exception, limit_s: float) -> BadUsage:
+    if isinstance(error, UnicodeError):
+        return BadUsage("the query is not UTF-8. Write such bytes as x'ff'.")
     text = str(error)
     if "interrupted" in text:
         return BadUsage(
             f"the query took longer than {limit_s:g} s and was stopped. Raise --time-limit."
         )
-    if "not authorized" in text or "prohibited" in text:
+    if any(word in text for word in ("not authorized", "prohibited", "denied")):
         return BadUsage(f"only SELECT on the ledger's tables is allowed here ({text}).")
     return BadUsage(
-        f"{text}. The tables: runs, tracks, paths, jobs, attempts, results; the views: job, feature."
+        f"{text.rstrip('.')}. The tables: runs, tracks, paths, jobs, attempts, results; the views: job, feature."
     )

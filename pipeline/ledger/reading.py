@@ -36,6 +36,7 @@ class Status:
     unreadable: int
     unprobed: int
     jobs: list[JobCounts]
+    blocked: dict[str, str]  # stage -> why
     last_run: dict[str, JsonValue] | None
 
     @property
@@ -61,6 +62,7 @@ class JobLine:
     state: str
     reason: str | None
     detail: str | None
+    missing: bool = False
 
 
 class Reading:
@@ -98,6 +100,7 @@ class Reading:
                 unreadable=unreadable + unhashed,
                 unprobed=unprobed,
                 jobs=self._job_counts(connection, planned, separation),
+                blocked=self._blocked(connection),
                 last_run=self._last_run(connection),
             )
 
@@ -132,6 +135,14 @@ class Reading:
             )
         return found
 
+    def _blocked(self, connection: Connection) -> dict[str, str]:
+        why = (
+            select(jobs.c.stage, func.max(jobs.c.detail))
+            .where(jobs.c.state == State.BLOCKED)
+            .group_by(jobs.c.stage)
+        )
+        return {str(stage): str(detail) for stage, detail in connection.execute(why)}
+
     def _stale(self, connection: Connection, job: Planned, separation: Planned | None) -> int:
         this = (jobs.c.stage == job.stage) & (jobs.c.scope == job.scope)
         return _scalar(
@@ -164,6 +175,7 @@ class Reading:
                     jobs.c.state,
                     jobs.c.reason,
                     jobs.c.detail,
+                    paths.c.missing,
                 )
                 .join(tracks, tracks.c.id == jobs.c.track_id)
                 .join(paths, paths.c.track_id == tracks.c.id)

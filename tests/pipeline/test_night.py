@@ -47,7 +47,7 @@ def test_an_empty_folder_is_no_error(sandbox: Sandbox) -> None:
     done = sandbox.run()
 
     assert done.returncode == 0
-    assert "nothing to do: 0 tracks" in done.stderr
+    assert "no audio was found in" in done.stderr
 
 
 def test_stem_features_come_from_the_stems(sandbox: Sandbox) -> None:
@@ -184,9 +184,7 @@ def test_a_stage_that_cannot_load_is_blocked_once_and_the_others_go_on(sandbox: 
     done = sandbox.run("--set", "second.load=raise:blocked")
 
     assert done.returncode == 1
-    assert (
-        done.stderr.count("The weights are missing. Fetch them") == 2
-    )  # when it happens, and at the end
+    assert done.stderr.count("The weights are missing. Fetch them") == 1
     assert sandbox.counts("note") == {"done": 3}
     assert sandbox.counts("second") == {"blocked": 3}
 

@@ -16,6 +16,7 @@ class Machine:
 
     now_s: float = 1000.0
     cpu_s: float = 40.0
+    cpu_reads: int = 0
     watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -23,8 +24,12 @@ class Machine:
             base_s=BASE_S,
             per_audio_s=PER_AUDIO_S,
             clock=lambda: self.now_s,
-            cpu_s=lambda: self.cpu_s,
+            cpu_s=self._read_cpu,
         )
+
+    def _read_cpu(self) -> float:
+        self.cpu_reads += 1
+        return self.cpu_s
 
     def work(self, seconds: int, *, cores: float = 0.0) -> tuple[int, str] | None:
         """Let seconds pass, looking once in each, as the supervisor does; stop at a hang."""
@@ -188,3 +193,10 @@ def test_looking_more_often_than_once_a_second_changes_nothing(machine: Machine)
 
     assert found == (7, "loudness")
     assert BASE_S < machine.now_s - started_s < BASE_S + 3
+    assert machine.cpu_reads < BASE_S + 3  # each one walks the processes of the lane
+
+
+def test_nothing_is_read_while_nothing_is_watched(machine: Machine) -> None:
+    machine.work(100, cores=1.0)
+
+    assert machine.cpu_reads == 0

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from stages import separation
 from stages.audio import Audio
-from stages.base import Facts, Reason, StageBlocked, Tick, Track, TrackUnusable, no_tick
+from stages.base import (
+    DeviceUnusable,
+    Facts,
+    Reason,
+    StageBlocked,
+    Tick,
+    Track,
+    TrackUnusable,
+    no_tick,
+)
 from stages.demucs_loader import DemucsModel, Network, load_model
 from stages.device import torch_device
 from stages.downmix import to_stereo
@@ -420,13 +429,15 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("result", BROKEN, ids=str)
-def test_auto_turns_to_the_cpu_when_the_gpu_does_not_convolve(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, result: float | Exception
+def test_auto_never_turns_to_the_cpu_by_itself_when_the_gpu_does_not_convolve(
+    monkeypatch: pytest.MonkeyPatch, result: float | Exception
 ) -> None:
     _gpu(monkeypatch, result=result)
 
-    assert torch_device("auto") == "cpu"
-    assert "the GPU does not work" in caplog.text
+    with pytest.raises(DeviceUnusable, match="There is a GPU, but it does not work") as blocked:
+        torch_device("auto")
+
+    assert "--device cpu" in blocked.value.remedy
 
 
 @pytest.mark.parametrize("result", BROKEN, ids=str)

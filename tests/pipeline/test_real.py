@@ -1,0 +1,225 @@
+"""The two real stages on real sound, through real processes: small random HTDemucs, full loudness."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyloudnorm
+import pytest
+import soundfile as sf
+
+from pipeline.demo_music import write_demo_music
+from tests.models import write_model
+from tests.sandbox import ROOT, Sandbox
+
+SHARED_AUDIO = ROOT.parent / "shared" / "audio"
+PIECES = 4
+STEMS = {"drums", "bass", "other", "vocals"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "small.safetensors")
+
+
+@pytest.fixture
+def real(tmp_path: Path, model: Path) -> Sandbox:
+    box = Sandbox(tmp_path, registry=None)
+    box.environment["NIGHTSHIFT_SEPARATION__MODEL"] = str(model)
+    return box
+
+
+def _cut(source: Path, target: Path, *, seconds: float) -> None:
+    samples, rate = sf.read(source, frames=round(seconds * sf.info(source).samplerate))
+    sf.write(target, samples, rate)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four short pieces of music."""
+    folder = tmp_path_factory.mktemp("music")
+    for number, piece in enumerate(write_demo_music(folder)):
+        _cut(piece, folder / f"{number}.flac", seconds=1.5 + number)
+        piece.unlink()
+    _cut(folder / "0.flac", folder / "short.wav", seconds=0.7)
+    return folder
+
+
+def _fill(box: Sandbox, music: Path) -> None:
+    for file in music.iterdir():
+        shutil.copy(file, box.dataset)
+
+
+def test_music_goes_through_loudness_and_separation_and_a_second_run_has_nothing_to_do(
+    real: Sandbox, music: Path
+) -> None:
+    _fill(real, music)
+
+    first = real.run()
+    second = real.run()
+
+    assert first.returncode == 0, first.stderr
+    assert "nothing to do: 6 tracks, all done. No lane was started." in second.stderr
+    stages = real.status()["stages"]
+    assert [stages[stage][scope]["done"] for stage, scope in (
+        ("loudness", "mix"), ("separation", "mix"), ("loudness", "stems"),
+    )] == [6, 6, 6]  # fmt: skip
+    real.check()
+    for track in (real.out / "tracks").iterdir():
+        assert {path.stem for path in (track / "separation").glob("*.flac")} == STEMS
+        features = json.loads((track / "stems/loudness/features.json").read_text())
+        assert STEMS <= set(features) <= STEMS | {"null_reasons"}
+
+
+def test_published_loudness_is_that_of_pyloudnorm(finished: Sandbox) -> None:
+    question = "SELECT path, value FROM feature WHERE name = 'integrated_lufs' AND source = 'mix'"
+
+    rows = finished.command("query", str(finished.dataset), question, "--json")
+
+    found = [json.loads(line) for line in rows.stdout.splitlines()]
+    assert len(found) == PIECES
+    for row in found:
+        samples, rate = sf.read(finished.dataset / row["path"])
+        expected = pyloudnorm.Meter(rate, filter_class="DeMan").integrated_loudness(samples)
+        assert row["value"] == pytest.approx(expected, abs=0.01)
+
+
+def test_stem_features_are_those_of_the_model_before_the_gain(real: Sandbox, music: Path) -> None:
+    """A mix far above full scale makes stems above it: published with a gain, measured without."""
+    sf.write(
+        real.dataset / "loud.wav",
+        np.random.default_rng(0).normal(0, 8, (22050, 2)),
+        44100,
+        subtype="FLOAT",
+    )
+
+    assert real.run().returncode == 0
+
+    track = real.out / "tracks/loud.wav"
+    gain = json.loads((track / "separation/manifest.json").read_text())["facts"]["gain"]
+    assert gain < 1
+    features = json.loads((track / "stems/loudness/features.json").read_text())
+    for stem in STEMS:
+        samples, _ = sf.read(track / f"separation/{stem}.flac")
+        assert np.abs(samples).max() < 1
+        peak_dbfs = 20 * np.log10(np.abs(samples / gain).max())
+        assert features[stem]["sample_peak_dbfs"] == pytest.approx(peak_dbfs, abs=0.01)
+
+
+def test_changing_a_loudness_setting_makes_exactly_the_loudness_jobs_stale(
+    finished: Sandbox,
+) -> None:
+    told = finished.command(
+        "status", str(finished.dataset), "--set", "loudness.series_hop_ms=50", "--json"
+    )
+
+    stages = json.loads(told.stdout)["stages"]
+    assert (stages["loudness"]["mix"]["stale"], stages["loudness"]["stems"]["stale"]) == (
+        PIECES,
+        PIECES,
+    )
+    assert stages["separation"]["mix"]["stale"] == 0
+
+
+def test_a_model_that_was_moved_makes_nothing_stale(finished: Sandbox, model: Path) -> None:
+    copy = shutil.copy(model, finished.root / "another name.safetensors")
+
+    assert "nothing to do" in finished.run("--model", str(copy)).stderr
+
+
+def test_without_weights_separation_is_blocked_with_the_command_and_the_rest_goes_on(
+    real: Sandbox, music: Path
+) -> None:
+    _fill(real, music)
+    real.environment["NIGHTSHIFT_SEPARATION__MODEL"] = "htdemucs"
+    real.environment["HOME"] = str(real.root)
+
+    done = real.run()
+
+    assert done.returncode == 1
+    assert "curl --create-dirs -fLo" in done.stderr
+    assert real.status()["stages"]["loudness"]["mix"]["done"] == PIECES
+    assert real.status()["stages"]["separation"]["mix"]["blocked"] == PIECES
+
+
+def test_two_stems_are_the_wanted_one_and_the_rest(real: Sandbox, music: Path) -> None:
+    _fill(real, music)
+
+    assert real.run("--two-stems", "vocals", "--include", "0.flac").returncode == 0
+
+    folder = real.out / "tracks/0.flac/separation"
+    assert {path.name for path in folder.glob("*.flac")} == {"vocals.flac", "no_vocals.flac"}
+
+
+@pytest.mark.skipif(
+    not SHARED_AUDIO.is_dir(), reason="the real recordings in ../shared/audio are not here"
+)
+def test_real_recordings_of_every_format_are_done(real: Sandbox) -> None:
+    recordings = [path for path in SHARED_AUDIO.iterdir() if path.suffix != ".md"]
+    for recording in recordings:
+        shutil.copy(recording, real.dataset)
+
+    done = real.run("--stages", "loudness")
+
+    assert done.returncode == 0, done.stderr
+    assert real.status()["stages"]["loudness"]["mix"]["done"] == len(recordings)
+    assert any(path.suffix == ".m4a" for path in recordings)
+
+
+@pytest.mark.timeout(400)
+def test_a_real_run_killed_twenty_times_ends_as_an_undisturbed_one(
+    real: Sandbox, music: Path, finished: Sandbox
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    _fill(real, music)
+
+    for number in range(20):
+        run = real.start_run()
+        time.sleep(chance.uniform(0.3, 4.0))
+        if number % 2:
+            for lane in real.lanes():
+                psutil.Process(lane).kill()
+            time.sleep(chance.uniform(0.0, 0.5))
+        run.kill()
+        run.communicate()
+        real.wait_until_gone()
+    done = real.run()
+
+    assert done.returncode == 0, done.stderr
+    real.check()
+    assert real.outputs() == finished.outputs()
+    (row,) = real.sql("SELECT count(*) AS n FROM attempts WHERE outcome IN ('done', 'adopted')")
+    assert row["n"] == 3 * PIECES
+
+
+def test_help_and_status_take_at_most_three_times_the_imports_they_cannot_do_without(
+    finished: Sandbox,
+) -> None:
+    commands = {
+        "imports": [sys.executable, "-c", "import typer, sqlalchemy"],
+        "help": [sys.executable, "-m", "pipeline", "--help"],
+        "status": [sys.executable, "-m", "pipeline", "status", str(finished.dataset)],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+
+    for _ in range(7):
+        for name, command in commands.items():
+            begun = time.monotonic()
+            subprocess.run(command, env=finished.environment, check=True, stdout=subprocess.DEVNULL)
+            seconds[name].append(time.monotonic() - begun)
+
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    print(medians)
+    assert medians["help"] <= 3 * medians["imports"]
+    assert medians["status"] <= 3 * medians["imports"]

@@ -1,0 +1,407 @@
+"""The documentation is true: commands, options, settings, fields, examples and links are tried."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import typer
+from pydantic import BaseModel
+
+from pipeline.cli import app
+from pipeline.config import CommonSettings
+from pipeline.ledger import Ledger
+from pipeline.ledger.connect import connect_reader
+from pipeline.ledger.schema import State, metadata
+from pipeline.machine import Machine
+from pipeline.manifest import Manifest
+from stages import STAGES
+from stages.audio import Audio
+from stages.base import Reason, Track
+from stages.loudness import Loudness
+from stages.settings import LoudnessSettings
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+COMMAND_LINE = ROOT / "docs" / "command-line.md"
+DATA_FORMAT = ROOT / "docs" / "data-format.md"
+ADD_A_STAGE = ROOT / "docs" / "add-a-stage.md"
+MUSIC = {"album/rain.wav": 1.0, "harbour.wav": 4.0, "lanterns.wav": 0.5}
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+# ---- reading a page
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading, up to the next heading of the same depth or above."""
+    depth = heading.count("#")
+    found = re.search(
+        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{depth}}} |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    assert found is not None, f"there is no heading {heading!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of every row of the tables in a text, without the heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    ruled = [number for number, line in enumerate(lines) if set(line) <= set("|- ")]
+    heads = {number - 1 for number in ruled}
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for number, line in enumerate(lines)
+        if number not in heads and number not in ruled
+    ]
+
+
+def named(cell: str) -> list[str]:
+    """Return what a cell names in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def first_cells(text: str) -> list[str]:
+    return [name for row in rows(text) for name in named(row[0])]
+
+
+# ---- commands and options
+
+
+def options_of_commands() -> dict[str, set[str]]:
+    """Return the long options of every command, as the program has them."""
+    group = typer.main.get_command(app)
+    commands: Mapping[str, typer.core.TyperCommand] = group.commands  # type: ignore[attr-defined]
+    return {
+        name: {
+            option
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("-")
+        }
+        for name, command in commands.items()
+    }
+
+
+def options_documented(text: str, command: str) -> set[str]:
+    return {option.split()[0] for option in first_cells(section(text, f"## pipeline {command}"))}
+
+
+def test_every_command_has_a_section_and_every_section_a_command() -> None:
+    text = text_of(COMMAND_LINE)
+
+    assert re.findall(r"^## pipeline (\w+)$", text, re.MULTILINE) == list(options_of_commands())
+
+
+@pytest.mark.parametrize("command", options_of_commands())
+def test_every_option_is_documented_and_every_documented_option_exists(command: str) -> None:
+    assert options_documented(text_of(COMMAND_LINE), command) == options_of_commands()[command]
+
+
+def commands_written(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Give each `pipeline COMMAND …` of a page's code, with the options after it."""
+    code = [line for block in re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S)
+            for line in block.splitlines()]  # fmt: skip
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    for line in [*code, *re.findall(r"`([^`\n]+)`", prose)]:
+        for command, rest in re.findall(r"(?<![\w/.-])pipeline ([a-z]+)\b([^#\n]*)", line):
+            yield command, re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)
+
+
+@every_page
+def test_commands_and_options_that_a_page_shows_exist(page: Path) -> None:
+    known = options_of_commands()
+
+    for command, options in commands_written(text_of(page)):
+        assert command in known, command
+        assert set(options) <= known[command] | {"--help"}, (command, options)
+
+
+@every_page
+def test_options_that_a_page_speaks_of_exist(page: Path) -> None:
+    known = set().union(*options_of_commands().values()) | {"--help", "--version"}
+
+    spoken = set(re.findall(r"`(--[a-z][a-z-]*)[^`\n]*`", text_of(page)))
+
+    assert spoken <= known
+
+
+# ---- settings
+
+
+def settings() -> dict[str, object]:
+    """Return every key with its default."""
+    tables: dict[str, type[BaseModel]] = {"": CommonSettings}
+    tables |= {f"{name}.": declaration.settings for name, declaration in STAGES.items()}
+    return {key: value for prefix, model in tables.items() for key, value in _keys(prefix, model)}
+
+
+def _keys(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, object]]:
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            yield from _keys(f"{prefix}{name}.", type(default))
+        else:
+            yield f"{prefix}{name}", default
+
+
+def shown_default(value: object) -> str:
+    return "not set" if value is None else f"`{json.dumps(value)}`"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {row[0]: row[1] for row in rows(section(text_of(COMMAND_LINE), "## Settings"))}
+
+    assert documented == {f"`{key}`": shown_default(value) for key, value in settings().items()}
+
+
+def test_settings_are_documented_as_deciding_when_they_enter_the_fingerprint() -> None:
+    documented = {row[0]: row[2] for row in rows(section(text_of(COMMAND_LINE), "## Settings"))}
+
+    for name, declaration in STAGES.items():
+        deciding = declaration.settings().deciding()
+        for key in declaration.settings.model_fields:
+            assert documented[f"`{name}.{key}`"] == ("yes" if key in deciding else "no")
+
+
+# ---- formats
+
+
+def test_the_keys_of_a_manifest_are_documented() -> None:
+    documented = first_cells(section(text_of(DATA_FORMAT), "## manifest.json"))
+
+    assert set(documented) == {field.name for field in dataclasses.fields(Manifest)}
+
+
+def test_the_features_of_loudness_are_documented(tmp_path: Path) -> None:
+    text = text_of(DATA_FORMAT)
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 4 * 44_100)).astype(np.float32)
+
+    Loudness(LoudnessSettings()).run(Track("0" * 64, {"mix": Audio(noise, 44_100)}), tmp_path)
+
+    features = json.loads((tmp_path / "features.json").read_text(encoding="utf-8"))
+    assert first_cells(section(text, "### Loudness: features")) == list(features["mix"])
+    with np.load(tmp_path / "frames.npz") as frames:
+        series = [f"mix.{name}" for name in first_cells(section(text, "### Loudness: series"))]
+        assert series == list(frames)
+        assert all(frames[name].size for name in frames)
+
+
+def test_the_reasons_of_nulls_are_documented(tmp_path: Path) -> None:
+    cells = {named(row[0])[0]: row[3] for row in rows(
+        section(text_of(DATA_FORMAT), "### Loudness: features"))}  # fmt: skip
+    silence = Audio(np.zeros((2, 4 * 8000), np.float32), 8000)
+    click = Audio(np.ones((2, 800), np.float32), 8000)
+
+    Loudness(LoudnessSettings()).run(
+        Track("0" * 64, {"silence": silence, "click": click}), tmp_path
+    )
+
+    reasons = json.loads((tmp_path / "features.json").read_text(encoding="utf-8"))["null_reasons"]
+    for source in ("silence", "click"):
+        for name, reason in reasons[source].items():
+            assert reason.partition(":")[0] in cells[name], (name, reason)
+    assert set(reasons["silence"]) == set(cells)
+
+
+def test_the_tables_and_views_of_the_ledger_are_documented(tmp_path: Path) -> None:
+    ledger = section(text_of(DATA_FORMAT), "## The ledger")
+    listed = ledger.partition("The tables:")[2].partition("###")[0]
+    tables = {named(row[0])[0]: named(row[1]) for row in rows(listed)}
+    Ledger.open(tmp_path / "ledger.db").close()
+
+    assert tables == {
+        name: [column.name for column in table.columns] for name, table in metadata.tables.items()
+    }
+    connection = connect_reader(tmp_path / "ledger.db")
+    for view in ("job", "feature"):
+        part = ledger.partition(f"**`{view}`**")[2].partition("**`")[0].partition("The tables")[0]
+        found = connection.execute(f"SELECT * FROM {view}").description
+        assert set(first_cells(part)) == {column[0] for column in found}
+    connection.close()
+
+
+def test_states_and_reasons_are_documented() -> None:
+    text = text_of(DATA_FORMAT)
+
+    assert first_cells(section(text, "### States")) == list(State)
+    assert first_cells(section(text, "### Reasons")) == list(Reason)
+
+
+def test_the_keys_of_machine_json_are_documented() -> None:
+    documented = first_cells(section(text_of(DATA_FORMAT), "## machine.json"))
+
+    written = {field.name for field in dataclasses.fields(Machine)} - {"path"}
+    assert set(documented) == written
+
+
+def test_the_events_of_a_run_log_are_documented() -> None:
+    source = "\n".join(file.read_text() for file in sorted((ROOT / "pipeline").glob("*.py")))
+    told = set(re.findall(r'\.tell(?:_job)?\(\s*"(\w+)"', source)) - {"progress", "todo"}
+    chosen = set(re.findall(r'kind = "(\w+)" if \w+ else "(\w+)"', source).pop())
+
+    assert set(first_cells(section(text_of(DATA_FORMAT), "## Run log"))) == told | chosen
+
+
+# ---- examples
+
+
+class Shell:
+    """A folder with three pieces of music in which a page's commands are run, weights nowhere."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        random = np.random.default_rng(0)
+        for name, seconds in MUSIC.items():
+            path = folder / "music" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = random.uniform(-0.3, 0.3, (round(seconds * 44_100), 2))
+            sf.write(path, noise, 44_100, subtype="PCM_16")
+        command = folder / "bin" / "pipeline"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pipeline "$@"\n')
+        command.chmod(0o755)
+        kept = {key: value for key, value in os.environ.items() if "NIGHTSHIFT" not in key}
+        self._environment = {
+            **kept,
+            "HOME": str(folder),
+            "PATH": f"{command.parent}{os.pathsep}{kept['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        }
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run one line; what it prints comes as one text, in the order it was printed."""
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def follow(self, text: str) -> int:
+        """Run every console block of a page and compare with what it shows; return how many commands."""
+        count = 0
+        for command, code, shown in steps(text):
+            done = self.run(command)
+            assert done.returncode == code, f"{command}\n{done.stdout}"
+            assert re.search(expected(shown), done.stdout), f"{command}\n{done.stdout}"
+            count += 1
+        return count
+
+
+def steps(text: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Give each `$ command   # exit 1` of the console blocks: command, exit code, lines shown."""
+    for block in blocks(text, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, *shown = part.splitlines()
+            command, _, comment = line.partition("   # ")
+            stated = re.match(r"exit (\d+)", comment)
+            yield command.strip(), int(stated[1]) if stated else 0, shown
+
+
+def expected(shown: list[str]) -> str:
+    """Return an expression for a command's output: `…` stands for anything, alone for any lines."""
+    lines = [
+        r"(?:.*\n)*?" if line.strip() == "…" else re.escape(line).replace("…", ".*") + r"\n"
+        for line in shown
+    ]
+    ends = "" if not shown or shown[-1].strip() == "…" else r"\Z"
+    return r"\A" + "".join(lines) + ends
+
+
+def test_an_example_that_shows_something_else_is_noticed() -> None:
+    assert re.search(expected(["3 tracks: …", "…"]), "3 tracks: done\nmore\n")
+    assert not re.search(expected(["3 tracks: …", "…"]), "4 tracks: done\nmore\n")
+    assert not re.search(expected(["3 tracks: …"]), "3 tracks: done\nmore\n")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_what_a_page_shows_of_the_command_line_is_what_happens(page: str, tmp_path: Path) -> None:
+    assert Shell(tmp_path).follow(text_of(ROOT / page)) >= 6
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The files of the example stage, as docs/add-a-stage.md shows them, ready to be imported."""
+    before = set(sys.modules)
+    for block in blocks(text_of(ADD_A_STAGE), "python"):
+        (tmp_path / block.partition("\n")[0].removeprefix("# ")).write_text(block, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for module in set(sys.modules) - before:
+        if "width" in module:
+            del sys.modules[module]
+
+
+def test_the_tests_of_the_example_stage_pass(example: Path) -> None:
+    module = importlib.import_module("test_width")
+    tests = [name for name in vars(module) if name.startswith("test_")]
+
+    for name in tests:
+        test = getattr(module, name)
+        test(example) if "tmp_path" in test.__annotations__ else test()
+
+    assert len(tests) == 3
+
+
+def test_the_example_stage_runs_as_its_page_says(example: Path) -> None:
+    page = text_of(ADD_A_STAGE)
+    stated = dict(word.split("=") for word in blocks(page, "sh")[0].split()[1:])
+    assert set(stated) == {"PYTHONPATH", "NIGHTSHIFT_REGISTRY"}
+    shell = Shell(example, **{**stated, "PYTHONPATH": f"{stated['PYTHONPATH']}:{ROOT}"})
+
+    assert shell.follow(page) == 5
+
+    (manifest,) = (example / "music/_pipeline/tracks/harbour.wav/width").glob("manifest.json")
+    found = json.loads(manifest.read_text(encoding="utf-8"))
+    assert (found["facts"], found["settings"]) == ({"reference_db": -12.0}, {"hop_s": 1.0})
+    assert list(found["weights"]) == ["reference.txt"]
+
+
+# ---- links
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that the headings of a page get."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_every_relative_link_points_to_something(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
