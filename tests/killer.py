@@ -61,7 +61,24 @@ def install_killer(tell: Callable[..., None]) -> None:
     if role == "supervisor":
         from sqlalchemy.engine.default import DefaultDialect
 
-        _around(DefaultDialect, "do_commit", steps)
+        _around_commits(DefaultDialect, steps)
+
+
+def _around_commits(dialect: Any, steps: Steps) -> None:
+    """Step before and after each commit that writes; how many write nothing is left to timing."""
+    real, written = dialect.do_commit, 0
+
+    def stepping(self: Any, connection: Any) -> None:
+        nonlocal written
+        writes = connection.total_changes != written
+        written = connection.total_changes
+        if writes:
+            steps.step("before commit")
+        real(self, connection)
+        if writes:
+            steps.step("after commit")
+
+    dialect.do_commit = stepping
 
 
 def _around(module: Any, name: str, steps: Steps) -> None:

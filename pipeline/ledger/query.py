@@ -78,9 +78,7 @@ def _authorize(action: int, one: str | None, two: str | None, *_: str | None) ->
 
 
 def _explained(error: Exception, limit_s: float) -> BadUsage:
-    if isinstance(error, UnicodeError):
-        return BadUsage("the query is not UTF-8. Write such bytes as x'ff'.")
-    text = str(error)
+    text = "the query is not UTF-8" if isinstance(error, UnicodeError) else str(error)
     if "interrupted" in text:
         return BadUsage(
             f"the query took longer than {limit_s:g} s and was stopped. Raise --time-limit."

@@ -17,7 +17,7 @@ from tests.sandbox import Sandbox
 
 TRACKS = 2
 PARTS = 4  # the sweep is cut in parts that can run beside each other
-LATER_STEPS = 2  # timing moves a run's last steps by a transaction
+MANY_STEPS = 40  # a sweep over fewer would have missed most of them
 
 
 def _sandbox(root: Path, registry: str = "tests.fakes:ONE") -> Sandbox:
@@ -50,12 +50,13 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
     part: int, tmp_path: Path, undisturbed: dict[str, object], steps: dict[str, int]
 ) -> None:
-    assert steps["supervisor"] > 40
-
-    for step in range(1 + part, steps["supervisor"] - LATER_STEPS, PARTS):
+    killed = 0
+    for step in range(1 + part, steps["supervisor"] + 1, PARTS):
         box = _sandbox(tmp_path / str(step))
-        killed = box.run(kill=f"supervisor:{step}")
-        assert killed.returncode == -signal.SIGKILL, f"step {step}: {killed.stderr}"
+        first = box.run(kill=f"supervisor:{step}")
+        # Timing decides how much fits into one transaction, and with it how many steps a run has.
+        assert first.returncode in (0, -signal.SIGKILL), f"step {step}: {first.stderr}"
+        killed += first.returncode != 0
         box.wait_until_gone()
 
         again = box.run()
@@ -64,6 +65,7 @@ def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
         box.check()
         assert box.outputs() == undisturbed, f"step {step}"
         assert box.calls().total() <= TRACKS + 1, f"step {step}"
+    assert killed * PARTS > MANY_STEPS
 
 
 @pytest.mark.parametrize("part", range(PARTS))
