@@ -93,14 +93,7 @@ def _death(night: Night, unit: Unit, lost: Lost) -> list[int]:
     given_up = [night.ledger.jobs.died(job, cause) for job in guilty]
     for job, failed in zip(guilty, given_up, strict=True):
         if failed:
-            night.tell_job(
-                "job_failed",
-                unit.work,
-                job,
-                reason=cause.reason,
-                detail=cause.detail,
-                audio_s=unit.work.duration_s,
-            )
+            night.tell_failed(unit.work, job, cause)
     innocent = [job for job in unit.open.values() if job not in guilty]
     night.ledger.jobs.put_back(innocent, Cause("lane_died"))
     return [unit.work.track_id]
@@ -114,15 +107,7 @@ def _hung(night: Night, process: Process, lost: Lost) -> None:
     cause = Cause(Reason.HANG, f"no progress during {lost.phase}", phase=lost.phase)
     guilty = hung.guilty()
     for job in guilty:
-        night.ledger.jobs.fail(job, cause)
-        night.tell_job(
-            "job_failed",
-            hung.work,
-            job,
-            reason=cause.reason,
-            detail=cause.detail,
-            audio_s=hung.work.duration_s,
-        )
+        night.fail(hung.work, job, cause)
     night.ledger.jobs.put_back(
         [job for job in hung.open.values() if job not in guilty], Cause("lane_killed")
     )

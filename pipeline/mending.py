@@ -22,7 +22,7 @@ def retry(out: Path, *, stage: str | None, track: str | None) -> int:
     lock.acquire(out, since_utc=now_utc())
     track_ids = _named(out / FILE_NAME, track) if track is not None else None
     with Ledger.open(out / FILE_NAME) as ledger:
-        return ledger.jobs.retry(stage=stage, track_ids=track_ids)
+        return ledger.queue.retry(stage=stage, track_ids=track_ids)
 
 
 def _named(path: Path, name: str) -> list[int]:

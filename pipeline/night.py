@@ -11,7 +11,7 @@ from pipeline.child import Child
 from pipeline.config import RunConfig
 from pipeline.events import Emit, Event
 from pipeline.ledger import Ledger
-from pipeline.ledger.jobs import Job, Work
+from pipeline.ledger.jobs import Cause, Job, Work
 from pipeline.ledger.plan import Planned
 from pipeline.lock import HeldLock
 from pipeline.recipe import Recipe
@@ -54,6 +54,22 @@ class Night:
             stage=job.stage,
             scope=job.scope,
             **facts,
+        )
+
+    def fail(self, work: Work, job: Job, cause: Cause) -> None:
+        """Note and tell that a track cannot be done."""
+        self.ledger.jobs.fail(job, cause)
+        self.tell_failed(work, job, cause)
+
+    def tell_failed(self, work: Work, job: Job, cause: Cause) -> None:
+        """Tell everybody that a track cannot be done."""
+        self.tell_job(
+            "job_failed",
+            work,
+            job,
+            reason=cause.reason,
+            detail=cause.detail,
+            audio_s=work.duration_s,
         )
 
     def lane_of(self, stage: str) -> str:

@@ -187,14 +187,14 @@ class Supervisor:
         )
         for done in recover(night.out):
             night.tell("recovered", what=done)
-        interrupted = night.ledger.jobs.interrupt_running()
+        interrupted = night.ledger.queue.interrupt_running()
         if interrupted:
             night.tell("interrupted_found", jobs=interrupted)
         night.ledger.files.retry_problems()
-        lost = night.ledger.jobs.lose(night.out.is_published)
+        lost = night.ledger.queue.lose(night.out.is_published)
         if lost:
             night.tell("outputs_missing", jobs=lost)
-        night.ledger.jobs.requeue(night.planned())
+        night.ledger.queue.requeue(night.planned())
         for recipe in night.recipes:
             if recipe.blocked is not None and recipe.stage in night.config.selected:
                 night.block(recipe.stage, str(recipe.blocked))

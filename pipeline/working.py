@@ -284,15 +284,7 @@ class Working:
             )  # fmt: skip
         elif said["type"] == "failed":
             cause = Cause(said["reason"], said["detail"], phase=unit.phase)
-            self._night.ledger.jobs.fail(job, cause)
-            self._night.tell_job(
-                "job_failed",
-                unit.work,
-                job,
-                reason=cause.reason,
-                detail=cause.detail,
-                audio_s=unit.work.duration_s,
-            )
+            self._night.fail(unit.work, job, cause)
         else:
             self._changed(unit.work, job)
 
@@ -318,15 +310,7 @@ class Working:
         changes = self._changes[work.path] = self._changes.get(work.path, 0) + 1
         if changes > _CHANGES:
             cause = Cause(Reason.IO, "the file changes all the time; run again when it has settled")
-            self._night.ledger.jobs.fail(job, cause)
-            self._night.tell_job(
-                "job_failed",
-                work,
-                job,
-                reason=cause.reason,
-                detail=cause.detail,
-                audio_s=work.duration_s,
-            )
+            self._night.fail(work, job, cause)
             return
         self._night.ledger.jobs.put_back([job], Cause("source_changed"), queued=False)
         self._night.tell_job("source_changed", work, job)

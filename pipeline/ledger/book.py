@@ -17,6 +17,7 @@ from pipeline.ledger.connect import reader, writer
 from pipeline.ledger.files import Files
 from pipeline.ledger.jobs import Jobs
 from pipeline.ledger.migrate import bring_up_to_date, stamp
+from pipeline.ledger.queue import Queue
 from pipeline.ledger.schema import runs
 from pipeline.ledger.transactions import Transactions
 
@@ -33,6 +34,7 @@ class Ledger:
         self._transactions = Transactions(engine)
         self._clock = clock
         self.files = Files(self._transactions)
+        self.queue = Queue(self._transactions, clock)
         self.jobs = Jobs(self._transactions, clock)
         self.together = self._transactions.together
 
