@@ -93,7 +93,7 @@ def _death(night: Night, unit: Unit, lost: Lost) -> list[int]:
     given_up = [night.ledger.jobs.died(job, cause) for job in guilty]
     for job, failed in zip(guilty, given_up, strict=True):
         if failed:
-            night.tell_failed(unit.work, job, cause)
+            night.report_failure(unit.work, job, cause)
     innocent = [job for job in unit.open.values() if job not in guilty]
     night.ledger.jobs.put_back(innocent, Cause("lane_died"))
     return [unit.work.track_id]

@@ -59,9 +59,9 @@ class Night:
     def fail(self, work: Work, job: Job, cause: Cause) -> None:
         """Note and tell that a track cannot be done."""
         self.ledger.jobs.fail(job, cause)
-        self.tell_failed(work, job, cause)
+        self.report_failure(work, job, cause)
 
-    def tell_failed(self, work: Work, job: Job, cause: Cause) -> None:
+    def report_failure(self, work: Work, job: Job, cause: Cause) -> None:
         """Tell everybody that a track cannot be done."""
         self.tell_job(
             "job_failed",

@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars on a terminal, a line now and then elsewhere.
+"""What a run shows while it works: a bar for each lane and one in all; a line now and then off a terminal.
 
 Counts seconds of audio, not tracks: tracks differ in length, and a time left by count lies.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 30.0
 _FORMAT = "{desc:<20}{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {remaining} left"
+_IN_ALL = "in all"
 _ENDED = ("job_done", "job_adopted", "job_failed")
 
 
@@ -58,6 +59,8 @@ class Progress:
         name = f"{facts.get('lane')} ({facts.get('scope')})"
         if event.kind == "todo":
             self._grow(name, _number(facts["left_s"]))
+        elif event.kind == "todo_in_all":
+            self._grow(_IN_ALL, _number(facts["left_s"]))
         elif event.kind == "progress":
             self._move(name, _number(facts["done_s"]))
         elif event.kind in _ENDED:
@@ -91,13 +94,16 @@ class Progress:
 
     def _ended(self, name: str, audio_s: float) -> None:
         self._jobs += 1
-        self._done_s[name] = self._done_s.get(name, 0.0) + audio_s
-        self._move(name, 0.0)
+        for bar in (name, _IN_ALL):
+            self._done_s[bar] = self._done_s.get(bar, 0.0) + audio_s
+            self._move(bar, 0.0)
         now = self._clock()
         if not self._terminal and now - self._told >= self._every_s:
             self._told = now
             done = ", ".join(
-                f"{lane}: {seconds:.0f} s of audio" for lane, seconds in self._done_s.items()
+                f"{lane}: {seconds:.0f} s of audio"
+                for lane, seconds in self._done_s.items()
+                if lane != _IN_ALL
             )
             self._say(f"{self._jobs} jobs so far; {done}")
 

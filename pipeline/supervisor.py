@@ -32,11 +32,12 @@ from pipeline.scan import FoundFile, Scan, display, is_audio
 from pipeline.signals import Signals
 from pipeline.threads import budget, variables
 from pipeline.working import Working
-from stages.base import Scope
+from stages.base import STEMS_FROM, Scope
 
 _BATCH = 500
+_SHOWN_ONLY = ("progress", "todo", "todo_in_all")  # shown, not logged
 _TURN_S = 1.0
-_TODO_EVERY_S = 2.0
+_TODO_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _run(
     log = RunLog(out, run_id)
 
     def emit_and_log(event: Event) -> None:
-        if event.kind not in ("progress", "todo"):
+        if event.kind not in _SHOWN_ONLY:
             log.write({"utc": now_utc(), "event": event.kind, **event.facts})
         emit(event)
 
@@ -295,6 +296,8 @@ class Supervisor:
         if not self._settled:
             self._settled = True
             clear_replaced(self._night)
+            self._todo_after = 0.0
+            self._tell_todo(working)
         night = self._night
         return not night.ledger.jobs.pending(night.run_id, lane=working.lane, scope=working.scope)
 
@@ -305,10 +308,13 @@ class Supervisor:
         if now < self._todo_after:
             return
         self._todo_after = now + _TODO_EVERY_S if not self._settled else float("inf")
-        left_s = night.ledger.jobs.audio_left_s(
-            night.run_id, lane=working.lane, scope=working.scope
-        )
-        night.tell("todo", lane=working.lane, scope=working.scope, left_s=left_s)
+        left_s = night.ledger.jobs.audio_left_s(night.run_id, night.config.selected)
+        this = (working.lane, str(working.scope))
+        night.tell("todo", lane=this[0], scope=this[1], left_s=left_s.get(this, 0.0))
+        # Stems that nobody will make are no work left.
+        given = STEMS_FROM in night.config.selected and STEMS_FROM not in night.blocked
+        in_all_s = sum(s for (_, scope), s in left_s.items() if given or scope == Scope.MIX)
+        night.tell("todo_in_all", left_s=in_all_s)
 
     def _report(self) -> Report:
         night = self._night

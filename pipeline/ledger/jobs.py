@@ -188,16 +188,25 @@ class Jobs:
             ).scalar_one()
         )
 
-    def audio_left_s(self, run_id: int, *, lane: str, scope: str) -> float:
-        """Return the seconds of audio that a lane and scope still have to do in this run."""
-        wanted = select(func.coalesce(func.sum(jobs.c.audio_s), 0.0)).where(
-            jobs.c.queued_run == run_id,
-            jobs.c.lane == lane,
-            jobs.c.scope == scope,
-            jobs.c.state.in_([State.PENDING, State.WAITING, State.RUNNING]),
+    def audio_left_s(self, run_id: int, stages: Collection[str]) -> dict[tuple[str, str], float]:
+        """Return the seconds of audio that a run still has to do, by lane and scope.
+
+        A track counts once for each of its jobs. Stems jobs that wait count too.
+        """
+        wanted = (
+            select(jobs.c.lane, jobs.c.scope, func.coalesce(func.sum(jobs.c.audio_s), 0.0))
+            .where(
+                jobs.c.queued_run == run_id,
+                jobs.c.stage.in_(stages),
+                jobs.c.state.in_([State.PENDING, State.WAITING, State.RUNNING]),
+            )
+            .group_by(jobs.c.lane, jobs.c.scope)
         )
         with self._transactions.begin() as connection:
-            return float(connection.execute(wanted).scalar_one())
+            return {
+                (str(lane), str(scope)): float(seconds)
+                for lane, scope, seconds in connection.execute(wanted)
+            }
 
     def pending(self, run_id: int, *, lane: str, scope: str) -> bool:
         """Say whether a claim would find something."""
