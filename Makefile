@@ -15,6 +15,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/pipeline demo
+	@echo "  ('pipeline' lies in $(BIN); put it on the path with: . $(BIN)/activate)"
 
 # Lint, types, then every test; no root needed, at most 8 minutes on 2 cores.
 test: check
