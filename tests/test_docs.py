@@ -260,7 +260,11 @@ def test_the_keys_of_machine_json_are_documented() -> None:
 
 def test_the_events_of_a_run_log_are_documented() -> None:
     source = "\n".join(file.read_text() for file in sorted((ROOT / "pipeline").glob("*.py")))
-    told = set(re.findall(r'\.tell(?:_job)?\(\s*"(\w+)"', source)) - {"progress", "todo", "todo_in_all"}
+    told = set(re.findall(r'\.tell(?:_job)?\(\s*"(\w+)"', source)) - {
+        "progress",
+        "todo",
+        "todo_in_all",
+    }
     chosen = set(re.findall(r'kind = "(\w+)" if \w+ else "(\w+)"', source).pop())
 
     assert set(first_cells(section(text_of(DATA_FORMAT), "## Run log"))) == told | chosen
