@@ -10,13 +10,16 @@ import ctypes
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from pipeline import manifest as manifests
+from pipeline.errors import Unfit
 from pipeline.lock import HeldLock
 from pipeline.manifest import Manifest
 from stages.base import JsonValue
@@ -36,9 +39,18 @@ class OutputFolder:
     root: Path
 
     def prepare(self) -> None:
-        """Make the folders that every run needs."""
+        """Make the folders that every run needs.
+
+        Raises:
+            Unfit: they lie on several file systems.
+        """
         for name in (TMP, TRASH, TRACKS, LOGS):
             make_folders(self.root / name)
+        if len({os.stat(self.root / name).st_dev for name in (TMP, TRASH, TRACKS)}) > 1:
+            raise Unfit(
+                f"{TMP}, {TRASH} and {TRACKS} in {self.root} are not on one file system, so nothing "
+                "can be published in one step. Name another --out, whole on one disk."
+            )
 
     def attempt(self, token: str) -> Path:
         """Return an empty folder to work in."""
@@ -117,10 +129,10 @@ def put_in_place(attempt: Path, target: Path, *, out: OutputFolder) -> None:
 
 
 def _swap(attempt: Path, target: Path, trash: Path) -> None:
-    if exchange(attempt, target):
-        sync_folder(target.parent)
-        os.rename(attempt, trash)
-    else:
+    """Put the new version in place of the old one, which is in the trash from that moment on."""
+    os.rename(attempt, trash)
+    if not exchange(trash, target):
+        os.rename(trash, attempt)
         # For an instant nothing is at the target: recovery puts the attempt there, or this back.
         os.rename(target, trash)
         sync_folder(trash.parent)
@@ -169,10 +181,15 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def move_track(out: OutputFolder, old: bytes, new: bytes) -> None:
-    """Move a track's outputs to another folder name; the new one must be free."""
+    """Move a track's outputs to another folder name.
+
+    What is there already is nobody's outputs that the ledger knows: it goes to the trash.
+    """
     source, target = out.track(old), out.track(new)
-    if not source.exists():
+    if old == new or not source.exists():
         return  # nothing published yet, or moved by a run that was killed before it said so
+    if os.path.lexists(target):
+        _into_trash(out, target)
     make_folders(target.parent)
     os.rename(source, target)
     sync_folder(target.parent)
@@ -180,14 +197,18 @@ def move_track(out: OutputFolder, old: bytes, new: bytes) -> None:
     _remove_empty(source.parent, up_to=out.root / TRACKS)
 
 
-def trash_track(out: OutputFolder, folder: bytes, token: str) -> None:
-    """Put a track's outputs into the trash, where they stay until `gc`."""
+def trash_track(out: OutputFolder, folder: bytes) -> None:
+    """Put a track's outputs into the trash, where they stay until somebody empties it."""
     source = out.track(folder)
     if source.exists():
-        os.rename(source, out.root / TRASH / f"track-{token}")
-        sync_folder(out.root / TRASH)
-        sync_folder(source.parent)
+        _into_trash(out, source)
         _remove_empty(source.parent, up_to=out.root / TRACKS)
+
+
+def _into_trash(out: OutputFolder, folder: Path) -> None:
+    os.rename(folder, out.root / TRASH / f"track-{secrets.token_hex(8)}")
+    sync_folder(out.root / TRASH)
+    sync_folder(folder.parent)
 
 
 def _remove_empty(folder: Path, *, up_to: Path) -> None:
@@ -270,9 +291,16 @@ class RunLog:
 
     def write(self, event: Mapping[str, JsonValue]) -> None:
         """Append one event."""
-        self._stream.write(json.dumps(event) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(json.dumps(event) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise Unfit(
+                f"{self.path} cannot be written ({error.strerror}). The run stopped; finished work is "
+                "kept. Free some space and run the same command again."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        with suppress(OSError):  # a full disk was told by `write`
+            self._stream.close()

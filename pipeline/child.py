@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -98,11 +99,21 @@ class Child:
 
         Only when this has returned may the lock be let go: grandchildren die with the group.
         """
-        self._kill_group()
+        self.end()
         status = self._process.wait()
         self._kill_group()  # what the group still held when its leader died by itself
         self.wire.close()
         return status
+
+    def end(self) -> None:
+        """Kill the group and wait for the child's death, also from within a signal handler.
+
+        `Popen.wait` holds a lock that the interrupted code may hold too; this takes none.
+        """
+        self._kill_group()
+        if hasattr(os, "waitid"):
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
     def _kill_group(self) -> None:
         try:

@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 0.5
 # The disk or the folder is unfit, not the track: the run stops instead of failing every track.
-_UNFIT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_UNFIT = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV, errno.EFBIG,
+}  # fmt: skip
+_DETAIL_MAX = 4000
 
 
 class SourceChanged(Exception):
@@ -114,13 +117,15 @@ class Inbox:
 
     def listen(self, wire: Wire) -> None:
         """Take messages in until the supervisor is gone, and leave with it."""
-        for message in wire.messages():
-            if message["type"] == "stop":
-                self.stopped.set()
-                self._messages.put(None)
-            else:
-                self._messages.put(message)
-        os._exit(1)
+        try:
+            for message in wire.messages():
+                if message["type"] == "stop":
+                    self.stopped.set()
+                    self._messages.put(None)
+                else:
+                    self._messages.put(message)
+        finally:
+            os._exit(1)
 
     def next(self) -> Message | None:
         """Return the next message, None when it is time to leave."""
@@ -229,6 +234,7 @@ class Lane:
 
         order, job = decoding.order, decoding.order.jobs[position]
         assert decoding.track is not None
+        self._lock.check()
         attempt = self._out.attempt(job.attempt)
         tick = self._reports.ticker(order.unit, job.stage)
         started, cpu_started = time.monotonic(), time.process_time()
@@ -284,7 +290,9 @@ class Lane:
             self._reports.send("changed", unit=unit, job=job)
             return
         reason, detail = _why_failed(error)
-        self._reports.send("failed", unit=unit, job=job, reason=str(reason), detail=detail)
+        self._reports.send(
+            "failed", unit=unit, job=job, reason=str(reason), detail=detail[:_DETAIL_MAX]
+        )
 
     def _clear(self, attempt: str) -> None:
         from pipeline.artifacts import TMP, clear_attempt
@@ -294,11 +302,18 @@ class Lane:
 
 def _check_source(order: WorkOrder) -> None:
     """Make sure that the source is the file that was hashed."""
+    from pipeline.identity import identity
+    from stages.base import Reason, TrackUnusable
+
     if order.scope != "mix":
         return
-    stat = os.stat(os.fsencode(order.path))
-    found = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
-    if found != order.identity:
+    try:
+        stat = os.stat(os.fsencode(order.path))
+    except OSError as error:
+        raise TrackUnusable(
+            Reason.IO, f"the source cannot be looked at: {error.strerror}"
+        ) from error
+    if identity(stat) != order.identity:
         raise SourceChanged
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from pipeline.artifacts import move_track, trash_track
+from pipeline.identity import identity
 from pipeline.ledger.files import KnownPath, KnownTrack, Probed
 from pipeline.night import Night
 
@@ -27,9 +28,13 @@ def place(night: Night, known: KnownPath, probed: Probed) -> None:
     folder = track.folder
     if not _lives(night, track):
         folder = _free_folder(night, known.path, track.sha256, mover=track)
+        night.lock.check()
         move_track(night.out, track.folder, folder)
-        night.tell("moved", sha256=track.sha256, to=night.shown(known.path))
-    files.link(night.run_id, known.id, track, folder, stages=night.config.selected)
+        if folder != track.folder:
+            night.tell("moved", sha256=track.sha256, to=night.shown(known.path))
+    files.link(night.run_id, known.id, track, folder, probed, stages=night.config.selected)
+    if folder != track.folder:
+        night.ledger.commit_so_far()
 
 
 def _lives(night: Night, track: KnownTrack) -> bool:
@@ -44,11 +49,8 @@ def is_there(night: Night, known: KnownPath) -> bool:
         stat = os.stat(path)
     except OSError:
         return False
-    return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (
-        known.size_bytes,
-        known.mtime_ns,
-        known.inode,
-    )
+    size, mtime_ns, _, inode = identity(stat)
+    return (size, mtime_ns, inode) == (known.size_bytes, known.mtime_ns, known.inode)
 
 
 def is_gone(night: Night, known: KnownPath) -> bool:
@@ -75,8 +77,10 @@ def _free_folder(
         return wanted
     if holder.folder == wanted and not _lives(night, holder):
         aside = _short(wanted, holder.sha256)
+        night.lock.check()
         move_track(night.out, holder.folder, aside)
         night.ledger.files.rehouse(holder.id, aside)
+        night.ledger.commit_so_far()
         return wanted
     return _short(path, sha256)
 
@@ -95,8 +99,17 @@ def _short(path: bytes, sha256: str) -> bytes:
 
 
 def clear_replaced(night: Night) -> None:
-    """Put the outputs of contents that were replaced into the trash; call when all is probed."""
+    """Put the outputs of contents that were replaced into the trash; call when all is probed.
+
+    Only a run that looked at everything knows what was replaced: behind a filter the same content
+    may live on under another name.
+    """
+    config = night.config
+    if config.include or config.exclude or config.names is not None:
+        return
     for track in night.ledger.files.replaced():
-        trash_track(night.out, track.folder, f"{track.sha256[:16]}-{night.run_id}")
+        night.lock.check()
+        trash_track(night.out, track.folder)
         night.ledger.files.drop_track(track.id)
+        night.ledger.commit_so_far()
         night.tell("replaced", sha256=track.sha256, folder=night.shown(track.folder))

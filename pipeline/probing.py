@@ -7,13 +7,19 @@ from collections import OrderedDict
 from typing import Any, cast
 
 from pipeline.child import Child, ending
+from pipeline.errors import Unfit
 from pipeline.ledger.files import KnownPath, Probed
 from pipeline.night import Night
 from pipeline.placing import place
+from pipeline.watch import Watch
 from pipeline.wire import Message
 
 _AHEAD = 32
 _DEATHS_ALLOWED = 1
+_SILENT_DEATHS_ALLOWED = (
+    5  # in a row, without one answer between: two bad files may follow each other
+)
+_SLOWEST_BYTES_S = 1e6  # of a disk or network that still counts as working
 
 
 class Probing:
@@ -24,6 +30,8 @@ class Probing:
         self._child: Child | None = None
         self._asked: OrderedDict[int, KnownPath] = OrderedDict()
         self._last = 0  # newest path handed out
+        self._silent_deaths = 0
+        self._watch: Watch | None = None
 
     @property
     def busy(self) -> bool:
@@ -57,6 +65,13 @@ class Probing:
             self._night.watch(self._child)
             limits = self._night.config.decode.model_dump(mode="json")
             self._child.send({"type": "setup", "limits": limits})
+            self._watch = Watch(
+                base_s=self._night.config.limits.hang_base_s,
+                per_audio_s=0.0,
+                clock=self._night.clock,
+                cpu_s=self._child.cpu_s,
+            )
+            self._expect_next()
         return self._child
 
     def owns(self, child: Child) -> bool:
@@ -78,10 +93,27 @@ class Probing:
         known = self._asked.pop(said.pop("path_id"), None)
         if known is None:
             return
+        self._silent_deaths = 0
+        self._expect_next()
         if kind == "probed":
             place(self._night, known, Probed(**said))
         else:
             self._give_up(known, said["why"])
+
+    def _expect_next(self) -> None:
+        """Watch the file whose answer is due: the probe answers in order."""
+        if self._watch is None:
+            return
+        self._watch.clear()
+        first = next(iter(self._asked.values()), None)
+        if first is not None:
+            limit_s = self._night.config.limits.hang_base_s + first.size_bytes / _SLOWEST_BYTES_S
+            self._watch.progress(first.id, "probe", limit_s=limit_s)
+
+    def check_hang(self) -> None:
+        """Kill a probe that hangs: it is a death on the file whose answer is due."""
+        if self._child is not None and self._watch is not None and self._watch.hanging():
+            self._died(self._child)
 
     def _died(self, child: Child) -> None:
         """The probe answers in order: it died on the first file it owes."""
@@ -93,6 +125,12 @@ class Probing:
         self._asked.clear()
         if not owed:
             return
+        self._silent_deaths += 1
+        if self._silent_deaths > _SILENT_DEATHS_ALLOWED:
+            raise Unfit(
+                f"the process that reads headers keeps ending ({how}) and answers nothing: "
+                f"{tail.splitlines()[-1] if tail else 'it printed nothing'}. Try: pipeline doctor"
+            )
         first = owed[0]
         self._night.tell(
             "probe_died", path=self._night.shown(first.path), how=how, tail=tail[-500:]

@@ -20,6 +20,7 @@ def recover(out: OutputFolder) -> list[str]:
     put back from the trash; only then `.tmp` is emptied.
     """
     said = []
+    out.prepare()  # somebody may have deleted what is empty most of the time
     attempts = sorted((out.root / TMP).iterdir())
     for attempt in attempts:
         target = _target(attempt, out)

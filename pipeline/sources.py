@@ -38,7 +38,7 @@ def _stems(
     found = manifests.read(folder)
     if found is None or found[0].fingerprint != order.upstream:
         raise TrackUnusable(
-            Reason.IO,
+            Reason.STEMS_GONE,
             f"the stems in {out.relative(folder)} are missing or of another separation; "
             "the next run makes them anew",
         )

@@ -8,6 +8,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +19,7 @@ from pipeline.artifacts import OutputFolder, RunLog
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError, Unfit
 from pipeline.events import Emit, Event
+from pipeline.identity import signed
 from pipeline.ledger import Ledger
 from pipeline.ledger.book import now_utc
 from pipeline.ledger.connect import FILE_NAME as LEDGER_NAME
@@ -58,10 +60,11 @@ class Report:
         if self.stopped_by is not None:
             return 128 + self.stopped_by
         blocked = bool(self.blocked) and self.tracks > 0
-        if blocked and not self.done and not self.already_done:
+        if blocked and self.no_stage_started and not self.already_done:
             return 4
         return 1 if self.failed or blocked or self.unreadable else 0
 
+    no_stage_started: bool = False
     already_done: int = 0
 
 
@@ -75,17 +78,19 @@ def run(config: RunConfig, *, emit: Emit) -> Report:
     surroundings.check(config.out)
     try:
         artifacts.make_folders(config.out)
+        held = lock.acquire(
+            config.out, since_utc=now_utc(), wait_for_orphan_s=config.limits.orphan_wait_s
+        )
+        out = OutputFolder(config.out)
+        out.prepare()
+        with Ledger.open(config.out / LEDGER_NAME) as ledger:
+            return _run(config, out, ledger, held, emit)
     except OSError as error:
+        # Whatever concerns one track is caught where it happens: this is the disk or the folder.
         raise Unfit(
-            f"{config.out} cannot be made ({error.strerror}). Name another --out."
+            f"{error}. The run stopped; finished work is kept. Mend it, or name another --out, and "
+            "run the same command again."
         ) from error
-    held = lock.acquire(
-        config.out, since_utc=now_utc(), wait_for_orphan_s=config.limits.orphan_wait_s
-    )
-    out = OutputFolder(config.out)
-    out.prepare()
-    with Ledger.open(config.out / LEDGER_NAME) as ledger:
-        return _run(config, out, ledger, held, emit)
 
 
 def _run(
@@ -125,7 +130,8 @@ def _run(
         ledger.end_run(run_id, exit_code=report.exit_code)
         return report
     except PipelineError as error:
-        ledger.end_run(run_id, exit_code=error.exit_code)
+        with suppress(PipelineError):  # the first trouble is the one to tell
+            ledger.end_run(run_id, exit_code=error.exit_code)
         raise
     finally:
         log.close()
@@ -176,7 +182,7 @@ class Supervisor:
 
     def _kill_children(self) -> None:
         for child in list(self._night.children):
-            child.kill()
+            child.end()
 
     def _recover(self) -> None:
         night = self._night
@@ -234,7 +240,9 @@ class Supervisor:
                 working.kill()
                 return
             self._listen(0.0 if self._batches and leave_by is None else _TURN_S)
+            self._night.lock.check()
             working.check_hang()
+            self._probing.check_hang()
         self._retire(working)
 
     def _retire(self, working: Working) -> None:
@@ -326,6 +334,7 @@ class Supervisor:
             already_done=counts.done - counts.done_now,
             failed=counts.failed,
             blocked=dict(night.blocked),
+            no_stage_started=set(night.config.selected) <= set(night.blocked),
             unreadable=counts.unreadable,
             tracks=counts.tracks,
             stopped_by=self._signals.stopping,
@@ -344,8 +353,8 @@ def _seen(file: FoundFile) -> SeenFile:
         path=file.path,
         shown=display(file.path),
         size_bytes=file.size_bytes,
-        mtime_ns=file.mtime_ns,
-        ctime_ns=file.ctime_ns,
-        inode=file.inode,
-        device=file.device,
+        mtime_ns=signed(file.mtime_ns),
+        ctime_ns=signed(file.ctime_ns),
+        inode=signed(file.inode),
+        device=signed(file.device),
     )

@@ -94,7 +94,6 @@ class Watch:
         if not self._watched:
             return False
         cpu_s = self._cpu_s()
-        if cpu_s <= self._cpu_seen + _CPU_GROWTH_S:
-            return False
+        grew = cpu_s > self._cpu_seen + _CPU_GROWTH_S
         self._cpu_seen = cpu_s
-        return True
+        return grew

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline import manifest as manifests
 from pipeline.blame import Lost, Process, Unit, blame
 from pipeline.child import Child
 from pipeline.errors import LockLost, Unfit
+from pipeline.identity import identity, signed
 from pipeline.ledger.files import SeenFile
 from pipeline.ledger.jobs import Cause, Job, Published, Work
 from pipeline.machine import processor
@@ -20,7 +22,7 @@ from pipeline.probing import Probing
 from pipeline.recovery import recover
 from pipeline.watch import Watch
 from pipeline.wire import Message
-from stages.base import Reason, Scope
+from stages.base import STEMS_FROM, Reason, Scope
 
 _WINDOW = 2  # one computing, one decoding ahead
 _LOADING = 0  # the unit number under which loading is watched
@@ -284,6 +286,10 @@ class Working:
             )  # fmt: skip
         elif said["type"] == "failed":
             cause = Cause(said["reason"], said["detail"], phase=unit.phase)
+            if cause.reason == Reason.STEMS_GONE:
+                self._night.ledger.jobs.stems_gone(job, cause)
+                self._night.report_failure(unit.work, job, cause)
+                return
             self._night.fail(unit.work, job, cause)
         else:
             self._changed(unit.work, job)
@@ -302,6 +308,9 @@ class Working:
         folder = self._night.out.stage(work.folder, job.stage, job.scope)
         published = Published(manifest_sha256, _features(folder), wall_s, cpu_s, peak_bytes)
         self._night.ledger.jobs.done(job, published, upstream=work.upstream, adopted=adopted)
+        if job.stage == STEMS_FROM:
+            night = self._night
+            night.ledger.jobs.want_stems(night.run_id, work.track_id, night.config.selected)
         kind = "job_adopted" if adopted else "job_done"
         self._night.tell_job(kind, work, job, wall_s=wall_s, audio_s=work.duration_s)
 
@@ -319,10 +328,9 @@ class Working:
             stat = os.stat(path)
         except OSError:
             return  # gone: the next scan will miss it
-        seen = SeenFile(
-            work.path, self._night.shown(work.path), stat.st_size,
-            stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev,
-        )  # fmt: skip
+        size_bytes, mtime_ns, ctime_ns, inode = identity(stat)
+        shown, device = self._night.shown(work.path), signed(stat.st_dev)
+        seen = SeenFile(work.path, shown, size_bytes, mtime_ns, ctime_ns, inode, device)
         self._night.ledger.files.add(self._night.run_id, [seen])
         self._probing.look_again()
 
@@ -345,6 +353,7 @@ class Working:
         status = process.child.kill()
         self._night.unwatch(process.child)
         self._process = None
+        self._night.lock.check()  # another run may be at work in .tmp
         recover(self._night.out)  # what it had whole is published, and adopted when claimed again
         lost = Lost(status, tail, hung=hung, phase=phase, expected=process.leaving)
         if not process.ready and not process.leaving:
@@ -411,10 +420,13 @@ class Working:
 
 
 def _features(folder: Path) -> str | None:
+    """Return the features as they were published, None where there are none that can be read."""
     try:
-        return (folder / "features.json").read_text(encoding="utf-8")
-    except OSError:
+        text = (folder / "features.json").read_text(encoding="utf-8")
+        json.loads(text)
+    except (OSError, ValueError):
         return None
+    return text
 
 
 def _unfit(why: str) -> str:

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     NONFINITE = "nonfinite"
     TOO_LONG = "too_long"
     IO = "io"
+    STEMS_GONE = "stems_gone"
     MEMORY = "memory"
     HANG = "hang"
     CRASH = "crash"

@@ -130,7 +130,13 @@ CATALOGUE: dict[str, CatalogueModel] = {
 
 def models_folder(home: Path | None = None) -> Path:
     """Return the folder that holds one folder per catalogue model."""
-    return (home or Path.home()) / ".cache" / "nightshift" / "models"
+    try:
+        return (home or Path.home()) / ".cache" / "nightshift" / "models"
+    except RuntimeError as error:
+        raise StageBlocked(
+            "This user has no home folder, where models are kept",
+            "Set HOME, or give weights with --model FOLDER_OR_FILE",
+        ) from error
 
 
 def demucs_weights(settings: StageSettings) -> tuple[Path, ...]:

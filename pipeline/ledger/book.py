@@ -37,6 +37,7 @@ class Ledger:
         self.queue = Queue(self._transactions, clock)
         self.jobs = Jobs(self._transactions, clock)
         self.together = self._transactions.together
+        self.commit_so_far = self._transactions.commit_so_far
 
     @classmethod
     def open(cls, path: Path) -> Ledger:

@@ -76,6 +76,7 @@ class KnownTrack:
 
 
 _STAT = ("size_bytes", "mtime_ns", "ctime_ns", "inode", "device")
+_SAME = _STAT[:-1]  # devices are numbered anew when a disk is plugged in again
 
 
 class Files:
@@ -192,12 +193,22 @@ class Files:
             queue(tx, run_id, [track_id], {job.stage for job in planned})
 
     def link(
-        self, run_id: int, path_id: int, track: KnownTrack, folder: bytes, *, stages: Iterable[str]
+        self,
+        run_id: int,
+        path_id: int,
+        track: KnownTrack,
+        folder: bytes,
+        probed: Probed,
+        *,
+        stages: Iterable[str],
     ) -> None:
         """Note that a path holds a known content, whose outputs now live in `folder`."""
         with self._transactions.begin() as tx:
             tx.execute(update(paths).where(paths.c.id == path_id).values(track_id=track.id))
-            tx.execute(update(tracks).where(tracks.c.id == track.id).values(folder=folder))
+            problem = {"problem": probed.problem, "problem_detail": probed.problem_detail}
+            tx.execute(
+                update(tracks).where(tracks.c.id == track.id).values(folder=folder, **problem)
+            )
             queue(tx, run_id, [track.id], stages)
 
     def rehouse(self, track_id: int, folder: bytes) -> None:
@@ -220,15 +231,6 @@ class Files:
         )
         with self._transactions.begin() as tx:
             return int(tx.execute(died).scalar_one())
-
-    def forget_content(self, path: bytes) -> None:
-        """A file changed while it was worked on: its content is unknown again."""
-        with self._transactions.begin() as tx:
-            tx.execute(
-                update(paths)
-                .where(paths.c.path == path)
-                .values(track_id=None, mtime_ns=-1, seen_run=0)
-            )
 
     def unseen(self, run_id: int, *, after: int, limit: int) -> list[KnownPath]:
         """Return paths that this run's scan did not meet, in order of their number."""
@@ -302,4 +304,4 @@ def _known_columns() -> list[Column[Any]]:
 
 
 def _unchanged(row: Row[tuple[object, ...]], file: SeenFile) -> bool:
-    return all(getattr(row, name) == getattr(file, name) for name in _STAT)
+    return all(getattr(row, name) == getattr(file, name) for name in _SAME)

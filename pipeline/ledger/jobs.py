@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 
-from pipeline.ledger.plan import release_stems
+from pipeline.ledger.plan import queue, release_stems
 from pipeline.ledger.schema import State, attempts, jobs, paths, results, tracks
 from pipeline.ledger.transactions import Transactions
 from stages.base import STEMS_FROM
@@ -39,7 +39,7 @@ class Work:
     sha256: str
     folder: bytes
     path: bytes
-    identity: tuple[int, int, int, int, int]  # size, mtime_ns, ctime_ns, inode, device
+    identity: tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
     duration_s: float | None
     sample_rate_hz: int | None
     channels: int | None
@@ -126,10 +126,12 @@ class Jobs:
             .returning(jobs.c.id, jobs.c.track_id, jobs.c.stage, jobs.c.recipe)
         )
         with self._transactions.begin() as tx:
-            taken = tx.execute(take).all()
-            if not taken:
-                return None
-            return self._work(tx, run_id, scope, taken[0].track_id, [tuple(row) for row in taken])
+            while taken := tx.execute(take).all():
+                rows = [tuple(row) for row in taken]
+                work = self._work(tx, run_id, scope, taken[0].track_id, rows)
+                if work is not None:
+                    return work
+        return None
 
     def _work(
         self,
@@ -138,14 +140,19 @@ class Jobs:
         scope: str,
         track_id: int,
         taken: list[tuple[int, int, str, str]],
-    ) -> Work:
+    ) -> Work | None:
         track = tx.execute(select(tracks).where(tracks.c.id == track_id)).one()
         path = tx.execute(
             select(paths)
             .where(paths.c.track_id == track_id)
             .order_by(paths.c.missing, paths.c.seen_run.desc(), paths.c.id)
             .limit(1)
-        ).one()
+        ).one_or_none()
+        if path is None:
+            # Its file turned into another content meanwhile; the next scan tells which.
+            idle = {"state": State.PENDING, "queued_run": None}
+            tx.execute(update(jobs).where(jobs.c.id.in_([row[0] for row in taken])).values(**idle))
+            return None
         upstream = self._separation_fingerprint(tx, track_id) if scope == "stems" else None
         claimed = []
         for job_id, _, stage, recipe in sorted(taken):
@@ -170,7 +177,7 @@ class Jobs:
             sha256=track.sha256,
             folder=track.folder,
             path=path.path,
-            identity=(path.size_bytes, path.mtime_ns, path.ctime_ns, path.inode, path.device),
+            identity=(path.size_bytes, path.mtime_ns, path.ctime_ns, path.inode),
             duration_s=track.duration_s,
             sample_rate_hz=track.sample_rate_hz,
             channels=track.channels,
@@ -280,6 +287,22 @@ class Jobs:
             .returning(jobs.c.track_id)
         ).scalar_one()
         if job.stage == STEMS_FROM:
+            release_stems(tx, [track_id])
+
+    def want_stems(self, run_id: int, track_id: int, stages: Collection[str]) -> None:
+        """Let this run claim the stems jobs that a separation has opened."""
+        with self._transactions.begin() as tx:
+            queue(tx, run_id, [track_id], stages)
+
+    def stems_gone(self, job: Job, cause: Cause) -> None:
+        """The stems are not there as the ledger knows them: the next run separates anew."""
+        with self._transactions.begin() as tx:
+            close_attempts(tx, self._clock(), [job.id], cause)
+            track_id = tx.execute(select(jobs.c.track_id).where(jobs.c.id == job.id)).scalar_one()
+            separation = and_(jobs.c.track_id == track_id, jobs.c.stage == STEMS_FROM)
+            again = {"state": State.PENDING, "queued_run": None}
+            tx.execute(update(jobs).where(separation).values(**again))
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(**again))
             release_stems(tx, [track_id])
 
     def put_back(self, given_up: Collection[Job], cause: Cause, *, queued: bool = True) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from pipeline.ledger.jobs import Cause, close_attempts
 from pipeline.ledger.plan import Planned, add_jobs, release_stems, stale
-from pipeline.ledger.schema import State, jobs, tracks
+from pipeline.ledger.schema import State, jobs, paths, tracks
 from pipeline.ledger.transactions import Transactions
 from stages.base import STEMS_FROM
 
@@ -120,15 +120,10 @@ class Queue:
             stems = update(jobs).where(*wanted, jobs.c.scope == "stems")
             count = tx.execute(mix.values(state=State.PENDING, **again)).rowcount
             count += tx.execute(stems.values(state=State.WAITING, **again)).rowcount
-            # A header that could not be read is read again.
-            of_track = [tracks.c.problem.is_not(None)]
+            # A header that could not be read is read again: no scan will take it for unchanged.
+            unreadable = select(tracks.c.id).where(tracks.c.problem.is_not(None))
             if track_ids is not None:
-                of_track.append(tracks.c.id.in_(track_ids))
-            unreadable = list(tx.execute(select(tracks.c.id).where(*of_track)).scalars())
-            tx.execute(
-                update(tracks)
-                .where(tracks.c.id.in_(unreadable))
-                .values(problem=None, problem_detail=None)
-            )
+                unreadable = unreadable.where(tracks.c.id.in_(track_ids))
+            tx.execute(update(paths).where(paths.c.track_id.in_(unreadable)).values(mtime_ns=-1))
             release_stems(tx, track_ids)
         return int(count)

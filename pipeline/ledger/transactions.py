@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from pipeline.errors import LedgerBroken
 
 
 class Transactions:
@@ -21,7 +24,7 @@ class Transactions:
         if self._open is not None:
             yield self._open
             return
-        with self._engine.begin() as tx:
+        with _explained(), self._engine.begin() as tx:
             yield tx
 
     @contextmanager
@@ -30,13 +33,33 @@ class Transactions:
         if self._open is not None:
             yield
             return
-        with self._engine.begin() as tx:
-            self._open = tx
+        with _explained(), self._engine.connect() as connection:
+            connection.begin()
+            self._open = connection
             try:
                 yield
+                connection.commit()
             finally:
-                self._open = None
+                self._open = None  # leaving the connection rolls back what was not committed
+
+    def commit_so_far(self) -> None:
+        """Commit what is open and go on: files were changed that only this entry explains."""
+        if self._open is not None:
+            self._open.commit()
+            self._open.begin()
 
     def dispose(self) -> None:
         """Close the connection."""
         self._engine.dispose()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Translate what the database says into what a user can act on."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise LedgerBroken(
+            f"the ledger cannot be written ({error.orig}). Is the disk full, or held by another "
+            "program? Mend that and run the same command again: finished work is kept."
+        ) from error

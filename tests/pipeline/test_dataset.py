@@ -384,3 +384,56 @@ def test_an_unreadable_file_that_was_mended_is_done(box: Sandbox) -> None:
 
     assert _run(box) == 1
     assert box.status()["tracks"]["unreadable"] == 0
+
+
+# ---- what lies in the way
+
+
+def test_a_folder_of_the_user_where_moved_outputs_belong_goes_to_the_trash(box: Sandbox) -> None:
+    box.add("a.wav")
+    _run(box)
+    (box.out / "tracks/b.wav").mkdir()
+    (box.out / "tracks/b.wav/mine.txt").write_text("keep")
+    (box.dataset / "a.wav").rename(box.dataset / "b.wav")
+
+    assert _run(box) == 0
+
+    assert _folders(box) == ["b.wav"]
+    assert [path.read_text() for path in (box.out / ".trash").rglob("mine.txt")] == ["keep"]
+
+
+@pytest.mark.parametrize("time_ns", [10**19, -1, 0])
+def test_a_file_of_another_century_is_done(box: Sandbox, time_ns: int) -> None:
+    box.add("song.wav")
+    os.utime(box.dataset / "song.wav", ns=(time_ns, time_ns))
+
+    assert _run(box) == 1
+    assert _run(box) == 0
+
+
+def test_a_stem_that_was_deleted_is_made_anew_by_the_run_after_the_one_that_missed_it(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.add("song.wav")
+    sandbox.run()
+    before = sandbox.outputs()
+    (sandbox.out / "tracks/song.wav/separation/rest.wav").unlink()
+    noticed = sandbox.run("--set", "note.flavour=1")
+    assert noticed.returncode == 0 or "stems_gone" in noticed.stderr
+
+    assert sandbox.run().returncode == 0
+
+    assert sandbox.outputs() == before
+    sandbox.check()
+
+
+def test_a_filter_never_takes_a_moved_content_for_a_replaced_one(box: Sandbox) -> None:
+    box.add("rock/a.wav", seed=1)
+    _run(box)
+    (box.dataset / "jazz").mkdir()
+    (box.dataset / "rock/a.wav").rename(box.dataset / "jazz/a.wav")
+    box.add("rock/a.wav", seed=2)
+
+    assert _run(box, "--include", "rock") == 1
+    assert _run(box) == 0
+    assert _folders(box) == ["jazz/a.wav", "rock/a.wav"]

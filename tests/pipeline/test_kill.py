@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -98,7 +99,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
 
     for number in range(20):
         run = box.start_run()
-        time.sleep(chance.uniform(0.3, 2.0))
+        time.sleep(chance.uniform(0.3, 1.5))
         if number % 2:
             for lane in box.lanes():
                 psutil.Process(lane).kill()
@@ -114,3 +115,60 @@ def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     box.forget_calls()
     assert "nothing to do" in box.run().stderr
     assert box.calls().total() == 0
+
+
+# ---- what is there already: replaced versions and moved sources
+
+EVERY = 6  # of the steps; all six parts are the whole sweep, half of it has to do in `make test`
+
+
+def _finished(root: Path) -> Sandbox:
+    box = _sandbox(root)
+    assert box.run().returncode == 0
+    box.forget_calls()
+    return box
+
+
+def _peaks(box: Sandbox) -> dict[str, object]:
+    """What each folder holds, whatever the manifests say of where they were made."""
+    return {name: content for name, content in box.outputs().items() if "manifest" not in name}
+
+
+def _change(box: Sandbox) -> list[str]:
+    (box.out / "tracks/t00.wav/note/mine.txt").write_text("keep")
+    return ["--set", "note.flavour=1"]
+
+
+def _swap(box: Sandbox) -> list[str]:
+    one, two = box.dataset / "t00.wav", box.dataset / "t01.wav"
+    one.rename(box.dataset / "x")
+    two.rename(one)
+    (box.dataset / "x").rename(two)
+    return []
+
+
+@pytest.mark.parametrize("part", range(0, EVERY, 2))
+@pytest.mark.parametrize("scene", [_change, _swap], ids=["a changed setting", "swapped sources"])
+def test_a_kill_while_outputs_are_replaced_or_moved_loses_and_mixes_up_nothing(
+    scene: Callable[[Sandbox], list[str]], part: int, tmp_path: Path
+) -> None:
+    calm = _finished(tmp_path / "calm")
+    arguments = scene(calm)
+    assert calm.run(*arguments, kill="supervisor:0").returncode == 0
+    expected, steps = _peaks(calm), calm.steps()
+
+    for role in ("supervisor", "lane") if scene is _change else ("supervisor",):
+        for step in range(1 + part, steps + 1, EVERY):
+            box = _finished(tmp_path / f"{role}{step}")
+            scene(box)
+            first = box.run(*arguments, kill=f"{role}:{step}")
+            box.wait_until_gone()
+            if first.returncode == 0 and not (box.root / "killed").exists():
+                break  # the process has no more steps than these
+
+            again = box.run(*arguments)
+
+            assert again.returncode == 0, f"{role} {step}: {again.stderr}"
+            box.check()
+            assert _peaks(box) == expected, f"{role} {step}"
+            assert box.calls().total() <= (TRACKS + 1 if scene is _change else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -469,3 +470,44 @@ def test_interruptions_are_attempts_and_no_deaths_and_three_send_the_track_to_th
     order = [row["path"] for row in sandbox.events("job_done")]
     # The one that was decoded ahead shares its fate.
     assert order == ["t02.wav", "t03.wav", "t00.wav", "t01.wav"]
+
+
+# ---- the probe, and the disk
+
+
+def test_a_probe_that_hangs_is_killed_and_the_file_is_asked_again(sandbox: Sandbox) -> None:
+    sandbox.environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"
+    sandbox.add_many(2)
+    run = sandbox.start_run("--set", "limits.hang_base_s=1.5")
+    probe = sandbox.wait_for(
+        lambda: [one.pid for one in sandbox.processes() if "pipeline.probe" in one.cmdline()]
+    )[0]
+    os.kill(probe, signal.SIGSTOP)
+
+    run.communicate(timeout=60)
+
+    assert run.returncode == 0
+    assert sandbox.counts() == {"done": 2}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("kilobytes", [200, 260, 340])
+def test_a_disk_that_is_really_full_stops_the_run_with_code_4_and_no_traceback(
+    sandbox: Sandbox, kilobytes: int
+) -> None:
+    sandbox.add_many(40)
+    out = sandbox.root / "small disk"
+    out.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(out)], check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        done = sandbox.run("--out", str(out), "--stages", "note")
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
+
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "finished work is kept" in done.stderr
