@@ -51,8 +51,9 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
     part: int, tmp_path: Path, undisturbed: dict[str, object], steps: dict[str, int]
 ) -> None:
+    sweep = range(1 + part, steps["supervisor"] + 1, PARTS)
     killed = 0
-    for step in range(1 + part, steps["supervisor"] + 1, PARTS):
+    for step in sweep:
         box = _sandbox(tmp_path / str(step))
         first = box.run(kill=f"supervisor:{step}")
         # Timing decides how much fits into one transaction, and with it how many steps a run has.
@@ -66,7 +67,10 @@ def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
         box.check()
         assert box.outputs() == undisturbed, f"step {step}"
         assert box.calls().total() <= TRACKS + 1, f"step {step}"
-    assert killed * PARTS > MANY_STEPS
+    # An undisturbed run takes 48 steps; under load a few commits join others, and the last of the
+    # steps counted are not reached. Fewer than three quarters would mean that the killer is broken.
+    assert steps["supervisor"] >= MANY_STEPS
+    assert killed >= len(sweep) * 3 / 4
 
 
 @pytest.mark.parametrize("part", range(PARTS))
