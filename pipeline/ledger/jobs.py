@@ -116,7 +116,7 @@ class Jobs:
         take = (
             update(jobs)
             # With the rank the index leads straight to the rows; without it SQLite reads all that
-            # are pending (11 ms instead of 0.2 with 70,000 of them).
+            # are pending (8.0 ms instead of 0.02 with 65,551 of them).
             .where(
                 mine,
                 jobs.c.rank == first.with_only_columns(jobs.c.rank).scalar_subquery(),

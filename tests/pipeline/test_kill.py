@@ -16,7 +16,7 @@ import pytest
 
 from tests.sandbox import Sandbox
 
-TRACKS = 2
+TRACKS = 4
 PARTS = 4  # the sweep is cut in parts that can run beside each other
 MANY_STEPS = 40  # a sweep over fewer would have missed most of them
 
@@ -67,9 +67,8 @@ def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
         box.check()
         assert box.outputs() == undisturbed, f"step {step}"
         assert box.calls().total() <= TRACKS + 1, f"step {step}"
-    # An undisturbed run takes 48 steps; under load a few commits join others, and the last of the
-    # steps counted are not reached. Fewer than three quarters would mean that the killer is broken.
-    assert steps["supervisor"] >= MANY_STEPS
+    # Under load a few commits join others, so that a run has fewer steps than the one counted.
+    assert killed * PARTS > MANY_STEPS
     assert killed >= len(sweep) * 3 / 4
 
 
