@@ -1,8 +1,9 @@
-"""Gathers decoded blocks into one array, and watches over what comes in."""
+"""Watches over what a decoder gives, and passes it on: into one array, or elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,25 @@ _SLAB_BYTES = 40 * 2**20
 _TICK_FRAMES = 65_536
 
 
-class Collector:
-    """Takes blocks of shape `(frames, channels)`, gives samples of shape `(channels, frames)`.
+class Sink(Protocol):
+    """Takes the blocks of one file. What it got is good only once `end` was called."""
 
-    Args:
-        expected_frames: what will come, if known: then nothing is copied twice. May be wrong.
+    def begin(self, *, sample_rate_hz: int, channels: int, expected_frames: int | None) -> None:
+        """Make ready. Called again where another decoder starts anew: what came before is void.
+
+        Args:
+            expected_frames: what will come, if known. May be wrong.
+        """
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Take the next block, shape `(frames, channels)`, all finite. Its memory is used again."""
+
+    def end(self) -> None:
+        """Learn that this was all, and that the file is whole or may be used as it is."""
+
+
+class Intake:
+    """Counts and checks what one decoder gives, and passes it on.
 
     Raises:
         TrackUnusable: the shape or the expected length is beyond the limits.
@@ -29,6 +44,7 @@ class Collector:
 
     def __init__(
         self,
+        sink: Sink,
         *,
         sample_rate_hz: int,
         channels: int,
@@ -40,39 +56,38 @@ class Collector:
         self.sample_rate_hz = sample_rate_hz
         self.channels = channels
         self.frames = 0
+        self._sink = sink
         self._limits = limits
         self._tick = tick
         self._ticked_frames = 0
         self._bad_samples = 0
         self._first_bad_frame = 0
         self._check_length(expected_frames or 0)
-        self._slabs = [self._slab(expected_frames or 0)]
-        self._filled = 0
+        sink.begin(
+            sample_rate_hz=sample_rate_hz, channels=channels, expected_frames=expected_frames
+        )
 
     @property
     def duration_s(self) -> float:
-        """Seconds gathered so far."""
+        """Seconds that came so far."""
         return self.frames / self.sample_rate_hz
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Take the next block.
+        """Take the next block, shape `(frames, channels)`, C-contiguous.
 
         Raises:
             TrackUnusable: more came than is allowed, whatever the header said.
         """
         self._check_length(self.frames + len(block))
-        while len(block):
-            room = self._slabs[-1].shape[1] - self._filled
-            if room == 0:
-                self._slabs.append(self._slab(0))
-                self._filled, room = 0, self._slabs[-1].shape[1]
-            self._fill(block[:room])
-            block = block[room:]
+        self._count_bad(block)
+        if len(block) and not self._bad_samples:
+            self._sink.add(block)
+        self.frames += len(block)
         if self.frames - self._ticked_frames >= _TICK_FRAMES:
             self._report()
 
-    def finish(self) -> NDArray[np.float32]:
-        """Return everything, C-contiguous. The collector is empty afterwards.
+    def finish(self) -> None:
+        """Tell the sink that this was all.
 
         Raises:
             TrackUnusable: a sample is NaN or infinite.
@@ -84,34 +99,14 @@ class Collector:
                 f"the first at {self._first_bad_frame / self.sample_rate_hz:.3f} s",
             )
         self._report()
-        if self._filled == self.frames == self._slabs[0].shape[1]:
-            return self._slabs.pop()
-        return self._joined()
+        self._sink.end()
 
-    def _joined(self) -> NDArray[np.float32]:
-        samples = np.empty((self.channels, self.frames), dtype=np.float32)
-        start = 0
-        while self._slabs:
-            slab = self._slabs.pop(0)
-            end = min(start + slab.shape[1], self.frames)
-            samples[:, start:end] = slab[:, : end - start]
-            start = end
-        return samples
-
-    def _fill(self, block: NDArray[np.float32]) -> None:
-        placed = self._slabs[-1][:, self._filled : self._filled + len(block)]
-        placed[:] = block.T
-        finite = np.isfinite(placed)
+    def _count_bad(self, block: NDArray[np.float32]) -> None:
+        finite = np.isfinite(block)
         if not finite.all():
             if not self._bad_samples:
-                self._first_bad_frame = self.frames + int(np.argmin(finite.all(axis=0)))
+                self._first_bad_frame = self.frames + int(np.argmin(finite.all(axis=1)))
             self._bad_samples += int(finite.size - np.count_nonzero(finite))
-        self._filled += len(block)
-        self.frames += len(block)
-
-    def _slab(self, frames: int) -> NDArray[np.float32]:
-        frames = frames or _SLAB_BYTES // (SAMPLE_BYTES * self.channels)
-        return np.empty((self.channels, frames), dtype=np.float32)
 
     def _check_length(self, frames: int) -> None:
         check_length(
@@ -121,6 +116,51 @@ class Collector:
     def _report(self) -> None:
         self._ticked_frames = self.frames
         self._tick(self.duration_s)
+
+
+class Collector:
+    """A sink that keeps everything. If the length was known rightly, nothing is copied twice."""
+
+    samples: NDArray[np.float32]
+    """All of it, shape `(channels, frames)`, C-contiguous, once `end` was called."""
+
+    def begin(self, *, sample_rate_hz: int, channels: int, expected_frames: int | None) -> None:
+        self._channels = channels
+        self._frames = 0
+        self._filled = 0
+        self._slabs: list[NDArray[np.float32]] = []  # before the first one is made, if anew
+        self._slabs.append(self._slab(expected_frames or 0))
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        while len(block):
+            room = self._slabs[-1].shape[1] - self._filled
+            if room == 0:
+                self._slabs.append(self._slab(0))
+                self._filled, room = 0, self._slabs[-1].shape[1]
+            piece, block = block[:room], block[room:]
+            self._slabs[-1][:, self._filled : self._filled + len(piece)] = piece.T
+            self._filled += len(piece)
+            self._frames += len(piece)
+
+    def end(self) -> None:
+        if self._filled == self._frames == self._slabs[0].shape[1]:
+            self.samples = self._slabs.pop()
+        else:
+            self.samples = self._joined()
+
+    def _joined(self) -> NDArray[np.float32]:
+        samples = np.empty((self._channels, self._frames), dtype=np.float32)
+        start = 0
+        while self._slabs:
+            slab = self._slabs.pop(0)
+            end = min(start + slab.shape[1], self._frames)
+            samples[:, start:end] = slab[:, : end - start]
+            start = end
+        return samples
+
+    def _slab(self, frames: int) -> NDArray[np.float32]:
+        frames = frames or _SLAB_BYTES // (SAMPLE_BYTES * self._channels)
+        return np.empty((self._channels, frames), dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from stages.audio import Audio
 from stages.base import Reason, Tick, TrackUnusable, no_tick
-from stages.collect import Collector, Ending
+from stages.collect import Collector, Ending, Intake, Sink
 from stages.containers import sniff
 from stages.ffmpeg import FfmpegSource
 from stages.headers import read_declared
 from stages.limits import DecodeLimits, check_length, check_shape
 from stages.sndfile import OtherDecoderNeeded, SndfileSource, is_short
 
-__all__ = ["DecodeLimits", "Decoded", "Header", "decode", "read_header"]
+__all__ = ["DecodeLimits", "Decoded", "Header", "Reading", "decode", "decode_into", "read_header"]
 
 _HEAD_BYTES = 4096
 
@@ -49,6 +49,18 @@ class Decoded:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How one file was decoded, and what came of it. `flags` are those of `Decoded`."""
+
+    frames: int
+    sample_rate_hz: int
+    channels: int
+    decoder: str
+    codec: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Header:
     """What a file says of itself. `duration_s` may be an estimate, and None where nothing is said."""
 
@@ -72,10 +84,37 @@ def decode(path: bytes, *, limits: DecodeLimits = _DEFAULT_LIMITS, tick: Tick = 
         TrackUnusable: with every reason there is but `crash`. Nothing else is raised for a file.
     """
 
-    def whole(source: Source) -> Decoded:
-        return _decoded(source, limits, tick)
+    collector = Collector()
+    reading = decode_into(path, collector, limits=limits, tick=tick)
+    audio = Audio(collector.samples, reading.sample_rate_hz)
+    return Decoded(audio, reading.decoder, reading.codec, reading.flags)
 
-    return _with_source(path, limits, whole)
+
+def decode_into(
+    path: bytes,
+    sink: Sink,
+    *,
+    limits: DecodeLimits = _DEFAULT_LIMITS,
+    tick: Tick = no_tick,
+    decoder: str | None = None,
+) -> Reading:
+    """Decode a file as `decode` does, with the same checks, and pass its blocks on as they come.
+
+    Errors come late: most show only when all blocks were passed on.
+
+    Args:
+        decoder: of an earlier reading of this file, to begin with: then the sink need not begin
+            anew. Flags of a decoder that is left out for it are not found again.
+
+    Raises:
+        TrackUnusable: as `decode`. What the sink raises passes through, but for `OSError`
+            and `MemoryError`, which are taken for the file's.
+    """
+
+    def whole(source: Source) -> Reading:
+        return _read(source, sink, limits, tick)
+
+    return _with_source(path, limits, whole, decoder=decoder)
 
 
 def read_header(path: bytes, *, limits: DecodeLimits = _DEFAULT_LIMITS) -> Header:
@@ -91,15 +130,23 @@ def read_header(path: bytes, *, limits: DecodeLimits = _DEFAULT_LIMITS) -> Heade
     return _with_source(path, limits, header)
 
 
-def _with_source(path: bytes, limits: DecodeLimits, use: Callable[[Source], Result]) -> Result:
+def _with_source(
+    path: bytes,
+    limits: DecodeLimits,
+    use: Callable[[Source], Result],
+    *,
+    decoder: str | None = None,
+) -> Result:
     with _as_track_unusable(), _regular_file(path) as fd:
         head = os.pread(fd, _HEAD_BYTES, 0)
         _check_declared(fd, head)
-        try:
-            with contextlib.closing(SndfileSource(fd, head)) as sndfile:
-                return _used(fd, sndfile, use)
-        except OtherDecoderNeeded as needed:
-            flags = needed.flags
+        flags: tuple[str, ...] = ()
+        if decoder in (None, SndfileSource.decoder):
+            try:
+                with contextlib.closing(SndfileSource(fd, head)) as sndfile:
+                    return _used(fd, sndfile, use)
+            except OtherDecoderNeeded as needed:
+                flags = needed.flags
         container = _known_container(fd, head)
         with contextlib.closing(FfmpegSource(path, container, limits, flags=flags)) as ffmpeg:
             return _used(fd, ffmpeg, use)
@@ -184,34 +231,37 @@ def _header(source: Source, limits: DecodeLimits) -> Header:
     return Header(source.duration_s, source.sample_rate_hz, source.channels, source.codec)
 
 
-def _decoded(source: Source, limits: DecodeLimits, tick: Tick) -> Decoded:
+def _read(source: Source, sink: Sink, limits: DecodeLimits, tick: Tick) -> Reading:
     _header(source, limits)
-    collector = Collector(
+    intake = Intake(
+        sink,
         sample_rate_hz=source.sample_rate_hz,
         channels=source.channels,
         expected_frames=source.expected_frames,
         limits=limits,
         tick=tick,
     )
-    ending = source.read_into(collector)
-    flags = _judged(ending, collector, limits)
-    audio = Audio(collector.finish(), source.sample_rate_hz)
-    return Decoded(audio, source.decoder, source.codec, (*flags, *ending.flags))
+    ending = source.read_into(intake)
+    flags = (*_judged(ending, intake, limits), *ending.flags)
+    intake.finish()
+    return Reading(
+        intake.frames, intake.sample_rate_hz, intake.channels, source.decoder, source.codec, flags
+    )
 
 
-def _judged(ending: Ending, collector: Collector, limits: DecodeLimits) -> tuple[str, ...]:
+def _judged(ending: Ending, intake: Intake, limits: DecodeLimits) -> tuple[str, ...]:
     """Return the flags that a partial file gets, none for a whole one.
 
     Raises:
         TrackUnusable: it is not whole and that is not allowed, or there is nothing at all.
     """
-    problem = _problem(ending, collector.duration_s)
-    if problem is None and collector.frames == 0:
+    problem = _problem(ending, intake.duration_s)
+    if problem is None and intake.frames == 0:
         raise TrackUnusable(Reason.EMPTY, "0 samples")
     if problem is None:
         return ()
     partial = problem.reason in (Reason.TRUNCATED, Reason.DAMAGED)
-    if limits.allow_partial and partial and collector.frames:
+    if limits.allow_partial and partial and intake.frames:
         return (problem.reason.value,)
     raise problem
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.base import Reason, TrackUnusable
-from stages.collect import Collector, Ending
+from stages.collect import Ending, Intake
 from stages.ffmpeg_log import FfmpegLog
 from stages.limits import DecodeLimits
 
@@ -41,6 +42,10 @@ _CPU_BASE_S, _CPU_PER_AUDIO_S = 60, 0.25
 _FILE_BYTES = 0  # it writes into a pipe, never into a file
 
 _READ_BYTES = 1 << 20
+
+# A pipe gives some 24 kB at a time: too little for what is done with each block, and by chance.
+_BLOCK_FRAMES = 65_536
+
 _AU_HEADER_BYTES = 24
 _MAX_AU_HEADER_BYTES = 1 << 16
 
@@ -155,20 +160,26 @@ class FfmpegSource:
         self._stdout.close()
         self._log.close()
 
-    def read_into(self, collector: Collector) -> Ending:
-        """Decode everything into `collector`.
+    def read_into(self, intake: Intake) -> Ending:
+        """Decode everything into `intake`.
 
         Raises:
             TrackUnusable: the limits are exceeded, or ffmpeg hangs.
         """
         frame_bytes = 4 * self.channels
-        rest = b""
+        waiting = bytearray()
         for piece in self._pieces():
-            rest += piece
-            whole = len(rest) - len(rest) % frame_bytes
-            collector.add(np.frombuffer(rest[:whole], ">f4").reshape(-1, self.channels))
-            rest = rest[whole:]
+            waiting += piece
+            while len(waiting) >= _BLOCK_FRAMES * frame_bytes:
+                intake.add(self._taken(waiting, _BLOCK_FRAMES))
+        intake.add(self._taken(waiting, len(waiting) // frame_bytes))
         return self._ending()
+
+    def _taken(self, waiting: bytearray, frames: int) -> NDArray[np.float32]:
+        values = frames * self.channels
+        block = np.frombuffer(waiting, ">f4", values).astype(np.float32)
+        del waiting[: 4 * values]
+        return block.reshape(frames, self.channels)
 
     def _ending(self) -> Ending:
         self._finish()

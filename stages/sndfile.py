@@ -12,7 +12,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from stages.base import Reason
-from stages.collect import Collector, Ending
+from stages.collect import Ending, Intake
 from stages.containers import sniff
 from stages.headers import read_declared
 from stages.mpeg import gave_up, goes_on, has_frame_count
@@ -99,8 +99,8 @@ class SndfileSource:
         """Release the decoder, not the descriptor."""
         self._file.close()
 
-    def read_into(self, collector: Collector) -> Ending:
-        """Decode everything into `collector`.
+    def read_into(self, intake: Intake) -> Ending:
+        """Decode everything into `intake`.
 
         Raises:
             OtherDecoderNeeded: libsndfile does not play all of this file.
@@ -110,40 +110,40 @@ class SndfileSource:
         pages = read_pages(self._fd) if self._file.format == "OGG" else None
         if pages is not None and pages.chained:
             raise OtherDecoderNeeded(("chained",))
-        failed = self._read_blocks(collector)
+        failed = self._read_blocks(intake)
         position = os.lseek(self._fd, 0, os.SEEK_CUR)
         if self._mpeg_file:
-            return self._mpeg_ending(collector, position, failed=failed)
+            return self._mpeg_ending(intake, position, failed=failed)
         promised_s = self._promised_s()
         if failed:
             return Ending(
                 promised_s,
-                trouble=f"the decoder failed after {collector.duration_s:.3f} s",
+                trouble=f"the decoder failed after {intake.duration_s:.3f} s",
                 reached_end=position >= os.fstat(self._fd).st_size,
             )
         return Ending(promised_s) if pages is None else _ogg_ending(pages, promised_s)
 
-    def _read_blocks(self, collector: Collector) -> bool:
+    def _read_blocks(self, intake: Intake) -> bool:
         """Return whether libsndfile failed before the end."""
         try:
             for block in self._blocks(_READ_FRAMES):
-                collector.add(block)
+                intake.add(block)
         except sf.LibsndfileError:
-            self._fetch_last_good_part(collector)
+            self._fetch_last_good_part(intake)
             return True
         return False
 
-    def _fetch_last_good_part(self, collector: Collector) -> None:
+    def _fetch_last_good_part(self, intake: Intake) -> None:
         # From the top again, because a seek is exact to the sample only in some formats.
         self._file.close()
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._file = sf.SoundFile(self._fd, closefd=False)
-        known_blocks = collector.frames // _READ_FRAMES
+        known_blocks = intake.frames // _READ_FRAMES
         with contextlib.suppress(sf.LibsndfileError):
             for _ in itertools.islice(self._blocks(_READ_FRAMES), known_blocks):
                 pass
             for block in self._blocks(_SMALL_READ_FRAMES):
-                collector.add(block)
+                intake.add(block)
 
     def _blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield what follows, in one buffer that is used again."""
@@ -157,14 +157,14 @@ class SndfileSource:
         declared = read_declared(self._fd, self._container)
         return (declared.frames or self._file.frames) / self.sample_rate_hz
 
-    def _mpeg_ending(self, collector: Collector, position: int, *, failed: bool) -> Ending:
+    def _mpeg_ending(self, intake: Intake, position: int, *, failed: bool) -> Ending:
         """Judge an MPEG file, whose decoded length is the truth."""
         if not failed and goes_on(self._fd, position):
             raise OtherDecoderNeeded(("length_differs",))
-        complete = self.length_is_known and collector.frames == self._file.frames
+        complete = self.length_is_known and intake.frames == self._file.frames
         if not complete and (trouble := gave_up(self._fd, position, failed=failed)):
             return Ending(trouble=trouble)
-        differs = self.length_is_known and _differ(collector.duration_s, self.duration_s)
+        differs = self.length_is_known and _differ(intake.duration_s, self.duration_s)
         return Ending(flags=("length_differs",) if differs else ())
 
 

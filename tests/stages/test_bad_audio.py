@@ -9,6 +9,7 @@ import pytest
 
 from stages import decode as decode_module
 from stages.base import Reason, TrackUnusable
+from stages.collect import Collector
 from stages.decode import DecodeLimits, decode, read_header
 from tests.stages.audio_files import (
     RATE_HZ,
@@ -224,7 +225,7 @@ def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decode_module, "Collector", full)
+    monkeypatch.setattr(Collector, "begin", full)
 
     assert refusal(file)[0] is Reason.MEMORY
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stages import collect
-from stages.decode import decode, read_header
+from stages.base import TrackUnusable
+from stages.decode import DecodeLimits, Reading, decode, decode_into, read_header
 from tests.stages.audio_files import (
     RATE_HZ,
+    cut,
     encoded,
     noise,
     patched,
@@ -92,6 +95,83 @@ def test_audio_of_many_slabs_is_joined_exactly(
     decoded = read(file)
 
     assert np.array_equal(decoded.audio.samples, scaled(samples))
+
+
+class Notes:
+    """A sink that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.blocks: list[NDArray[np.float32]] = []
+
+    def begin(self, *, sample_rate_hz: int, channels: int, expected_frames: int | None) -> None:
+        self.told.append(f"begin {sample_rate_hz} {channels} {expected_frames}")
+        self.blocks.clear()
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        assert block.flags.c_contiguous
+        assert block.dtype == np.float32
+        assert np.isfinite(block).all()
+        self.blocks.append(block.copy())
+
+    def end(self) -> None:
+        self.told.append("end")
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
+def test_a_sink_gets_the_very_samples_in_blocks(tmp_path: Path, name: str) -> None:
+    file = (written if name == "a.flac" else encoded)(tmp_path / name, noise(4.0, channels=1))
+    decoded = decode(bytes(file))
+    notes = Notes()
+
+    reading = decode_into(bytes(file), notes)
+
+    frames = decoded.audio.samples.shape[1]
+    assert reading == Reading(frames, RATE_HZ, 1, decoded.decoder, decoded.codec, decoded.flags)
+    assert notes.told == [f"begin 44100 1 {frames if name == 'a.flac' else None}", "end"]
+    assert len(notes.blocks) == 3
+    assert np.array_equal(np.concatenate(notes.blocks).T, decoded.audio.samples)
+
+
+def test_a_sink_begins_anew_with_another_decoder_unless_that_is_known(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.mp3", noise(3.0))
+    file.write_bytes(file.read_bytes() * 3)
+    first, second = Notes(), Notes()
+
+    reading = decode_into(bytes(file), first)
+    again = decode_into(bytes(file), second, decoder=reading.decoder)
+
+    assert first.told == ["begin 44100 2 132300", "begin 44100 2 None", "end"]
+    assert second.told == ["begin 44100 2 None", "end"]
+    assert (reading.flags, again.flags) == (("length_differs",), ())
+    assert reading.frames == again.frames == sum(map(len, first.blocks))
+    assert np.array_equal(np.concatenate(first.blocks), np.concatenate(second.blocks))
+
+
+def test_nothing_is_passed_on_from_a_block_with_a_bad_sample_on(tmp_path: Path) -> None:
+    samples = np.zeros((300_000, 2), dtype=np.float32)
+    samples[[100_000, 299_999]] = [[0.0, np.nan], [np.inf, 0.0]]
+    file = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+    notes = Notes()
+
+    with pytest.raises(TrackUnusable, match="2 of 600000 samples are not finite"):
+        decode_into(bytes(file), notes)
+
+    assert notes.told == ["begin 44100 2 300000"]
+    assert len(notes.blocks) == 1
+
+
+def test_a_sink_does_not_hear_the_end_of_a_file_that_is_not_whole(tmp_path: Path) -> None:
+    file = cut(written(tmp_path / "a.flac", noise(4.0)))
+    refused, allowed = Notes(), Notes()
+
+    with pytest.raises(TrackUnusable, match="truncated"):
+        decode_into(bytes(file), refused)
+    reading = decode_into(bytes(file), allowed, limits=DecodeLimits(allow_partial=True))
+
+    assert [told.split()[0] for told in refused.told] == ["begin"]
+    assert [told.split()[0] for told in allowed.told] == ["begin", "end"]
+    assert reading.flags == ("truncated",)
 
 
 @pytest.mark.parametrize("sample_rate_hz", [8_000, 11_025, 96_000, 192_000, 352_800])
