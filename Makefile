@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: install demo test check clean
+.PHONY: install demo test soak test-faults test-faults-mutants check clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,20 @@ demo: $(INSTALLED)
 # Lint, types, then every test; no root needed, at most 8 minutes on 2 cores.
 test: check
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# A night of 200 tracks with a hundred random kills, and a thousand tracks through one lane; at most 5
+# minutes. SOAK_SEED=… makes the same choices again.
+soak: $(INSTALLED)
+	$(BIN)/python -m pytest -q -s tests/soak
+
+# Kills, power cuts, full and broken disks, one row of the fault matrix each; at most 8 minutes. Needs
+# root, strace, e2fsprogs, libfaketime and loop devices; what is missing skips it, and says so.
+test-faults: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults
+
+# Is that suite awake? Breaks a copy of the project in four ways; each must turn it red.
+test-faults-mutants: $(INSTALLED)
+	$(BIN)/python -m tests.faults.mutants
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

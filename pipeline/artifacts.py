@@ -67,14 +67,31 @@ class OutputFolder:
         track = self.track(folder)
         return track / stage if scope == "mix" else track / "stems" / stage
 
-    def is_published(self, folder: bytes, stage: str, scope: str) -> bool:
-        """Say whether something is published there; `manifest.read` tells whether it is whole.
+    def is_untouched(self, folder: bytes, stage: str, scope: str) -> bool:
+        """Say whether a published folder looks as it did when it was settled.
 
-        Asked for every job at every start, so without building paths (2.2 µs instead of 6.7).
+        False means no more than that it must be examined. Asked for every job at every start, so
+        without building paths, and the folder is opened once for all that is in it.
         """
         below = stage if scope == "mix" else f"stems/{stage}"
-        path = f"{self.root}/{TRACKS}/{os.fsdecode(folder)}/{below}/{manifests.FILE_NAME}"
-        return os.path.exists(path)
+        path = f"{self.root}/{TRACKS}/{os.fsdecode(folder)}/{below}"
+        stamp_ns = -1
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                newest_ns = os.fstat(descriptor).st_mtime_ns
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        time_ns = entry.stat(follow_symlinks=False).st_mtime_ns
+                        if entry.name == manifests.FILE_NAME:
+                            stamp_ns = time_ns
+                        elif time_ns > newest_ns:
+                            newest_ns = time_ns
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
+        return stamp_ns == newest_ns
 
     def relative(self, path: Path) -> str:
         """Return a path as manifests hold it."""
@@ -107,6 +124,7 @@ def publish(
         files.append(manifests.describe(entry))
     text = describe(tuple(files)).to_bytes()
     write_synced(attempt / manifests.FILE_NAME, text)
+    settle(attempt, os.stat(attempt).st_mtime_ns)
     sync_folder(attempt)
     lock.check()
     put_in_place(attempt, target, out=out)
@@ -114,6 +132,26 @@ def publish(
     if found is None:
         raise OSError(errno.EIO, "a folder that was just published is not whole", str(target))
     return found[1]
+
+
+def settle(folder: Path, newest_ns: int) -> None:
+    """Give the manifest the time of the newest thing beside it.
+
+    Whatever is changed later, beside it or in it, the times differ then: a start sees that without
+    reading a file.
+    """
+    os.utime(folder / manifests.FILE_NAME, ns=(newest_ns, newest_ns))
+
+
+def withdraw(folder: Path) -> None:
+    """Take its proof from a published folder: it is not adopted any more, and its next version
+    replaces it. What the manifest lists stays known as ours, and everything stays where it is.
+    """
+    try:
+        os.rename(folder / manifests.FILE_NAME, folder / manifests.ODD_NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    sync_folder(folder)
 
 
 def put_in_place(attempt: Path, target: Path, *, out: OutputFolder) -> None:
@@ -145,8 +183,7 @@ def _carry_over(old: Path, new: Path) -> None:
 
     Linked before the swap, so that no kill can leave them in a folder that is thrown away.
     """
-    known = manifests.read(old)
-    ours = {manifests.FILE_NAME} | ({file.name for file in known[0].files} if known else set())
+    ours = {manifests.FILE_NAME, manifests.ODD_NAME} | manifests.ours(old)
     for entry in sorted(old.iterdir()):
         kept = new / entry.name
         if entry.name in ours or kept.exists():
@@ -250,6 +287,23 @@ def replace_json(path: Path, content: Mapping[str, JsonValue]) -> None:
     write_synced(fresh, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     os.rename(fresh, path)
     sync_folder(path.parent)
+
+
+def set_aside(ledger: Path, *, mark: str = "damaged") -> Path:
+    """Rename a ledger, with all that belongs to it; return its new name. Nothing is deleted.
+
+    The file itself goes last: killed before that, the next start finds it damaged again, or older
+    than what is published, which it then adopts.
+    """
+    suffixes = ("-wal", "-shm", "")
+    names = (ledger.with_name(f"{ledger.name}.{mark}-{number}") for number in count(1))
+    kept = next(name for name in names if not any(os.path.lexists(f"{name}{s}") for s in suffixes))
+    for suffix in suffixes:
+        part = ledger.with_name(f"{ledger.name}{suffix}")
+        if part.exists():
+            os.rename(part, f"{kept}{suffix}")
+    sync_folder(ledger.parent)
+    return kept
 
 
 def sync_file(path: Path) -> None:

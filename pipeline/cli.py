@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import __version__, texts
+from pipeline import __version__, texts, words
 from pipeline.config import RunConfig, load
 from pipeline.errors import BadUsage, PipelineError
 
@@ -65,6 +65,13 @@ def run(
         str | None, typer.Option(help="Catalogue name, folder or safetensors file.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads for the libraries.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="HH:MM", help="Be over by this time of the day.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tracks.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="found, path, shortest, longest, newest or random.")
+    ] = None,
     config: Config = None,
     set_: Set = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -82,6 +89,9 @@ def run(
     overrides: dict[str, Any] = {
         "device": device,
         "threads": threads,
+        "until": until,
+        "limit": limit,
+        "order": order,
         "separation": separation or None,
     }
     if stages is not None:
@@ -105,7 +115,8 @@ def run(
     if as_json:
         _print(json.dumps(texts.report_json(report)))
     else:
-        _say(texts.report(report, shown=str(dataset), out=str(settings.out)))
+        given_out = str(out) if out is not None else None
+        _say(texts.report(report, shown=str(dataset), out=str(settings.out), given_out=given_out))
     return report.exit_code
 
 
@@ -230,6 +241,79 @@ def retry(
 
 
 @app.command()
+def verify(
+    dataset: Dataset,
+    hash_: Annotated[
+        bool, typer.Option("--hash", help="Read every file, not only what looks touched.")
+    ] = False,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> int:
+    """Hold every output against its manifest; what was changed is made anew by the next run."""
+    from pipeline.verifying import verify as look
+
+    settings = load(dataset, out=out, environment=os.environ)
+    _ledger_file(settings)
+    found = look(settings.out, hash_all=hash_, tell=_counting("jobs looked at"))
+    if as_json:
+        _print(json.dumps(words.verified_json(found)))
+        return found.exit_code
+    for line in words.findings(found):
+        _print(line)
+    _say(words.verified(found, where=_where(dataset, out)))
+    return found.exit_code
+
+
+@app.command()
+def rebuild(dataset: Dataset, out: Out = None, as_json: AsJson = False) -> int:
+    """Make the ledger anew from the manifests; the old one is kept under another name."""
+    from pipeline.rebuilding import rebuild as make_anew
+
+    made = make_anew(load(dataset, out=out, environment=os.environ))
+    if as_json:
+        _print(json.dumps(words.rebuilt_json(made)))
+        return 0
+    for line in words.left_out(made):
+        _print(line)
+    _say(words.rebuilt(made, where=_where(dataset, out)))
+    return 0
+
+
+@app.command()
+def gc(
+    dataset: Dataset,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Also outputs that today's settings do not ask for.")
+    ] = False,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Also tracks whose source is gone, with their outputs."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go; touch nothing.")
+    ] = False,
+    out: Out = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> int:
+    """Remove what is trashed or left over; never a file that no manifest lists."""
+    from pipeline.collecting import collect
+
+    settings = load(dataset, out=out, file=config, assignments=set_ or (), environment=os.environ)
+    if stale or missing:
+        _ledger_file(settings)
+    found = collect(settings, stale=stale, missing=missing, dry_run=dry_run)
+    if as_json:
+        _print(json.dumps(words.collected_json(found)))
+        return 0
+    for line in words.removals(found):
+        _print(line)
+    _say(words.collected(found, where=_where(dataset, out)))
+    return 0
+
+
+@app.command()
 def doctor(
     dataset: Annotated[
         Path | None, typer.Argument(help="Check the place of its outputs too.")
@@ -278,9 +362,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         _say("error: Nightshift runs on Windows through WSL2 only: install it inside WSL2.")
         return 4
+    _open_standard_streams()
     try:
         code = app(args=None if argv is None else list(argv), standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
         return int(code or 0)
     except PipelineError as error:
         _say(f"error: {error}")
@@ -320,6 +405,27 @@ def _names(names: str | None) -> list[bytes] | None:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _where(dataset: Path, out: Path | None) -> str:
+    """Return the arguments with which another command finds the same outputs."""
+    given = f" --out {texts.quoted(str(out))}" if out is not None else ""
+    return f"{texts.quoted(str(dataset))}{given}"
+
+
+def _counting(what: str) -> Callable[[int], None]:
+    """Return what says, every ten seconds, how far a long command is."""
+    import time
+
+    last = time.monotonic()
+
+    def tell(number: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 10:
+            last = time.monotonic()
+            _say(f"{number} {what}")
+
+    return tell
 
 
 def _check_stage(settings: RunConfig, stage: str | None) -> None:
@@ -367,9 +473,25 @@ def _wait_and_clear(as_json: bool) -> None:
         _print("\x1b[2J\x1b[H")
 
 
+def _open_standard_streams() -> None:
+    """Give the descriptors 0 to 2 to nobody else: what a library prints would land in a ledger."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None where nobody gave us one
+        sys.stdout.flush()
+
+
 def _print(text: str) -> None:
     print(text)
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    # Where nobody listens, the exit code tells it too.
+    with suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr)

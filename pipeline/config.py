@@ -11,11 +11,14 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import time
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -35,6 +38,19 @@ _PREFIX = "NIGHTSHIFT_"
 _OTHER_VARIABLES = {"registry", "test_script", "test_calls", "test_kill", "test_way"}
 
 
+Order = Literal["found", "path", "shortest", "longest", "newest", "random"]
+"""Which tracks come first."""
+
+
+def _time_of_day(given: object) -> object:
+    """Read `07:00`, or `07:00:30`, as a time of the local day; TOML has such times too."""
+    if isinstance(given, str) and re.fullmatch(r"([01]\d|2[0-3])(:[0-5]\d){1,2}", given):
+        return time.fromisoformat(given)
+    if given is None or (isinstance(given, time) and given.tzinfo is None):
+        return given
+    raise ValueError("give a time of the day, HH:MM, from 00:00 to 23:59")
+
+
 class DecodeSettings(BaseModel):
     """What decoding refuses."""
 
@@ -46,7 +62,7 @@ class DecodeSettings(BaseModel):
 
 
 class Limits(BaseModel):
-    """When a lane is taken for hanging, stopped or recycled."""
+    """When a lane is taken for hanging, stopped or recycled, and when the disk for full."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,6 +72,8 @@ class Limits(BaseModel):
     grace_s: float = Field(default=10, ge=0)
     orphan_wait_s: float = Field(default=10, ge=0)
     lane_bytes: int | None = Field(default=None, gt=0)
+    min_free_bytes: int = Field(default=1 << 30, ge=0)
+    min_free_files: int = Field(default=1000, ge=0)
 
 
 class CommonSettings(BaseModel):
@@ -66,6 +84,9 @@ class CommonSettings(BaseModel):
     stages: tuple[str, ...] | None = None
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, le=4096)
+    until: Annotated[time | None, BeforeValidator(_time_of_day)] = None
+    limit: int | None = Field(default=None, ge=1)
+    order: Order = "found"
     decode: DecodeSettings = DecodeSettings()
     limits: Limits = Limits()
 
@@ -94,6 +115,9 @@ class RunConfig:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     names: tuple[bytes, ...] | None = None
+    until: time | None = None
+    limit: int | None = None
+    order: Order = "found"
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -191,6 +215,9 @@ def load(
         include=tuple(include),
         exclude=tuple(exclude),
         names=tuple(names) if names is not None else None,
+        until=settings.until,
+        limit=settings.limit,
+        order=settings.order,
         environment=environment,
     )
 

@@ -5,6 +5,7 @@ PipelineError
 ├─ DatasetBusy     3   another run holds the dataset
 └─ Unfit           4   disk, permissions, network file system, GPU: the surroundings
    ├─ LedgerBroken     the ledger cannot be read or written
+   │  └─ LedgerDamaged    its content is damaged: a run sets it aside and makes it anew
    └─ LockLost         the lock file was deleted or replaced under a live run
 """
 
@@ -48,6 +49,21 @@ class Unfit(PipelineError):
 
 class LedgerBroken(Unfit):
     """The ledger cannot be used as it is."""
+
+
+class LedgerDamaged(LedgerBroken):
+    """The ledger's content is no longer that of a database; what was published is untouched."""
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is damaged ({self.cause}). `pipeline run` sets it aside and makes it anew "
+            "from the manifests; so does `pipeline rebuild`, without working."
+        )
 
 
 class LockLost(Unfit):

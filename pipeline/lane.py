@@ -289,6 +289,10 @@ class Lane:
         if isinstance(error, SourceChanged):
             self._reports.send("changed", unit=unit, job=job)
             return
+        if isinstance(error, OSError):
+            # Decoders say what they cannot read by themselves: this is where the outputs go.
+            self._reports.send("output_error", unit=unit, job=job, detail=str(error))
+            return
         reason, detail = _why_failed(error)
         self._reports.send(
             "failed", unit=unit, job=job, reason=str(reason), detail=detail[:_DETAIL_MAX]
@@ -335,8 +339,6 @@ def _why_failed(error: Exception) -> tuple[Reason, str]:
         return error.reason, error.detail
     if isinstance(error, MemoryError):
         return Reason.MEMORY, f"out of memory: {error}"
-    if isinstance(error, OSError):
-        return Reason.IO, str(error)
     logger.error("%s", "".join(traceback.format_exception(error)))
     return Reason.ERROR, f"{type(error).__name__}: {error}"
 

@@ -27,6 +27,7 @@ class Machine:
     dataset: str | None = None
     decided: dict[str, dict[str, JsonValue]] = field(default_factory=dict)
     weights: dict[str, list[JsonValue]] = field(default_factory=dict)
+    ledger: list[JsonValue] | None = None  # size and time of the ledger as the last run left it
 
     @classmethod
     def read(cls, out: Path) -> Machine:
@@ -40,6 +41,7 @@ class Machine:
                 found.get("dataset"),
                 {name: facts for name, facts in decided.items() if isinstance(facts, dict)},
                 {name: facts for name, facts in weights.items() if _is_remembered(facts)},
+                found.get("ledger"),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls(path)
@@ -48,7 +50,15 @@ class Machine:
         """Write what was decided."""
         weights: dict[str, JsonValue] = {path: facts for path, facts in self.weights.items()}
         decided: dict[str, JsonValue] = {name: facts for name, facts in self.decided.items()}
-        write(self.path, {"dataset": self.dataset, "decided": decided, "weights": weights})
+        write(
+            self.path,
+            {
+                "dataset": self.dataset,
+                "decided": decided,
+                "weights": weights,
+                "ledger": self.ledger,
+            },
+        )
 
     def threads(self, *, asked: int | None, budget: int) -> int:
         """Return the number of threads to use: what the user asks, else what was decided before."""

@@ -6,13 +6,15 @@ import selectors
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.allowance import Allowance
 from pipeline.artifacts import OutputFolder
 from pipeline.child import Child
 from pipeline.config import RunConfig
 from pipeline.events import Emit, Event
 from pipeline.ledger import Ledger
-from pipeline.ledger.jobs import Cause, Job, Work
+from pipeline.ledger.jobs import Cause
 from pipeline.ledger.plan import Planned
+from pipeline.ledger.work import Job, Work
 from pipeline.lock import HeldLock
 from pipeline.recipe import Recipe
 from stages.base import JsonValue
@@ -34,12 +36,26 @@ class Night:
     selector: selectors.BaseSelector
     environment: Mapping[str, str]
     lane_bytes: int
+    allowance: Allowance
     blocked: dict[str, str] = field(default_factory=dict)
     children: set[Child] = field(default_factory=set)
+    output_errors: int = 0  # errors of the disk on which the outputs lie
 
     def planned(self) -> list[Planned]:
         """Return the jobs that this run wants for each track."""
         return [recipe.planned() for recipe in self.recipes if recipe.stage in self.config.selected]
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Return the stages whose jobs this run queues: none once it has taken up all it may."""
+        return () if self.allowance.full else self.config.selected
+
+    def take_up(self, track_id: int) -> None:
+        """Note a track that a lane will work on; after the last of `--limit` the others must wait."""
+        all_taken = self.allowance.take_up(track_id)
+        if all_taken is not None:
+            self.ledger.queue.keep(self.run_id, all_taken)
+            self.tell("limit_reached", tracks=len(all_taken))
 
     def tell(self, kind: str, **facts: JsonValue) -> None:
         """Tell everybody what happened."""

@@ -13,6 +13,7 @@ from pipeline.identity import identity
 from pipeline.ledger.files import KnownPath, KnownTrack, Probed
 from pipeline.night import Night
 
+_LOOK = 16
 _NAME_MAX = 255
 _PATH_MAX = 3000  # of 4096, the rest is for the output folder and the files below
 
@@ -23,7 +24,9 @@ def place(night: Night, known: KnownPath, probed: Probed) -> None:
     track = files.track_of(probed.sha256)
     if track is None:
         folder = _free_folder(night, known.path, probed.sha256)
-        files.add_track(night.run_id, known.id, probed, folder, night.planned())
+        files.add_track(
+            night.run_id, known.id, probed, folder, night.planned(), stages=night.wanted
+        )
         return
     folder = track.folder
     if not _lives(night, track):
@@ -32,14 +35,23 @@ def place(night: Night, known: KnownPath, probed: Probed) -> None:
         move_track(night.out, track.folder, folder)
         if folder != track.folder:
             night.tell("moved", sha256=track.sha256, to=night.shown(known.path))
-    files.link(night.run_id, known.id, track, folder, probed, stages=night.config.selected)
+    files.link(night.run_id, known.id, track, folder, probed, stages=night.wanted)
     if folder != track.folder:
         night.ledger.commit_so_far()
 
 
 def _lives(night: Night, track: KnownTrack) -> bool:
-    """Say whether one of the track's files still is where it was."""
-    return any(is_there(night, known) for known in night.ledger.files.paths_of(track.id))
+    """Say whether one of the track's files still is where it was.
+
+    A few at a time, and first the one that was placed last: each further copy of a content asks
+    this, and a content may have many thousand copies, all of them moved together.
+    """
+    newest = night.ledger.files.paths_of(track.id, limit=_LOOK)
+    while newest:
+        if any(is_there(night, known) for known in newest):
+            return True
+        newest = night.ledger.files.paths_of(track.id, limit=_LOOK, before=newest[-1].id)
+    return False
 
 
 def is_there(night: Night, known: KnownPath) -> bool:

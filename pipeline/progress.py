@@ -5,6 +5,7 @@ Counts seconds of audio, not tracks: tracks differ in length, and a time left by
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable
@@ -35,14 +36,15 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         every_s: float = _LINE_EVERY_S,
     ) -> None:
-        self._stream = stream if stream is not None else sys.stderr
+        chosen: TextIO | None = stream if stream is not None else sys.stderr
+        self._dead = chosen is None  # a service without standard streams
+        self._stream = chosen if chosen is not None else io.StringIO()
         self._clock = clock
         self._every_s = every_s
         self._bars: dict[str, Bar] = {}
         self._done_s: dict[str, float] = {}
         self._jobs = 0
         self._told = clock()
-        self._dead = False
         self._terminal = not self._stream.closed and self._stream.isatty()
 
     def __call__(self, event: Event) -> None:
@@ -146,7 +148,10 @@ def _failed(event: Event) -> str:
 _LINES = {
     "recovered": "recovered: {what}",
     "interrupted_found": "the last run was cut short: {jobs} jobs go back in the queue",
-    "outputs_missing": "{jobs} outputs are gone from the disk and will be made anew",
+    "ledger_damaged": "the ledger is damaged ({cause}): kept as {kept}, and made anew from the outputs",
+    "output_error": "{path}: {stage} could not be written ({detail}); tried once more from scratch",
+    "output_changed": "not as it was published: {folder}: {file}: {how}",
+    "outputs_missing": "{jobs} outputs are gone or were changed, and are made anew",
     "unreadable": "unreadable: {path}: {why}",
     "stage_blocked": "blocked: {stage}: {why}",
     "left_out": "left out: {files} × {reason} ({examples})",
@@ -155,5 +160,10 @@ _LINES = {
     "source_changed": "changed while it was worked on, looked at again: {path}",
     "moved": "moved: its outputs follow {to}",
     "replaced": "replaced: the old outputs of {folder} are in .trash",
+    "limit_reached": "{tracks} tracks are taken up, as many as --limit allows; no more are begun",
+    "time_is_up": "it is {until}: the track in hand is finished or given up in a moment",
+    "disk_short": "no more is begun, the track in hand is finished: {why}",
+    "disk_will_not_do": "warning: {why}",
+    "journal_large": "warning: {why}",
     "stopping": "stopping: the track in hand is finished or given up in a moment; once more stops at once",
 }

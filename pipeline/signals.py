@@ -14,14 +14,13 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 class Signals:
     """Handlers for the time of a run. `stopping` is the signal that was asked for, if any.
 
-    Args:
-        kill: ends all children and waits for them. The second signal calls it and leaves without
-            unwinding: only then may the lock go, which ends with this process.
+    `kill` ends all children and waits for them, once there can be any. The second signal calls it
+    and leaves without unwinding: only then may the lock go, which ends with this process.
     """
 
-    def __init__(self, kill: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.stopping: int | None = None
-        self._kill = kill
+        self.kill: Callable[[], None] = _nobody
         self.wake, self._alarm = socket.socketpair()
         self.wake.setblocking(False)
         self._alarm.setblocking(False)
@@ -32,7 +31,7 @@ class Signals:
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.stopping is not None:
-            self._kill()
+            self.kill()
             os._exit(128 + number)
         self.stopping = number
 
@@ -50,3 +49,7 @@ class Signals:
         signal.set_wakeup_fd(self._before_wake)
         self.wake.close()
         self._alarm.close()
+
+
+def _nobody() -> None:
+    """There is no child yet."""

@@ -11,35 +11,46 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import cast
 
 import psutil
 
 from pipeline import __version__, artifacts, lock, surroundings
+from pipeline.allowance import Allowance
 from pipeline.artifacts import OutputFolder, RunLog
 from pipeline.config import RunConfig
-from pipeline.errors import PipelineError, Unfit
+from pipeline.errors import LedgerDamaged, PipelineError, Unfit
 from pipeline.events import Emit, Event
+from pipeline.forecast import Forecast
 from pipeline.identity import signed
+from pipeline.inspection import notice
+from pipeline.journal import Journal
 from pipeline.ledger import Ledger
 from pipeline.ledger.book import now_utc
 from pipeline.ledger.connect import FILE_NAME as LEDGER_NAME
 from pipeline.ledger.files import SeenFile
+from pipeline.ledger.outlook import Left
 from pipeline.machine import Machine
+from pipeline.manifest import Wrong
 from pipeline.night import Night
+from pipeline.pace import Pace
 from pipeline.placing import clear_replaced, is_gone
 from pipeline.probing import Probing
 from pipeline.recipe import recipes
 from pipeline.recovery import recover
 from pipeline.scan import FoundFile, Scan, display, is_audio
 from pipeline.signals import Signals
+from pipeline.stopping import Stopping
 from pipeline.threads import budget, variables
 from pipeline.working import Working
-from stages.base import STEMS_FROM, Scope
+from stages.base import STEMS_FROM, JsonValue, Scope
 
 _BATCH = 500
 _SHOWN_ONLY = ("progress", "todo", "todo_in_all")  # shown, not logged
 _TURN_S = 1.0
 _TODO_EVERY_S = 1.0
+_TODO_SHARE = 0.05  # of the time at most: with 300,000 open jobs the sum takes 0.14 s
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,18 @@ class Report:
     unreadable: int
     tracks: int
     stopped_by: int | None
+    stopped_for: str | None = None  # until, limit or disk
+    why: str | None = None
+    left: int = 0  # tracks that could go on at once, when the run was stopped
+    unprobed: int = 0
 
     @property
     def exit_code(self) -> int:
         """The exit code that tells it to the shell."""
         if self.stopped_by is not None:
             return 128 + self.stopped_by
+        if self.stopped_for == "disk":
+            return 4
         blocked = bool(self.blocked) and self.tracks > 0
         if blocked and self.no_stage_started and not self.already_done:
             return 4
@@ -68,6 +85,14 @@ class Report:
     already_done: int = 0
 
 
+@dataclass(frozen=True)
+class Aside:
+    """A damaged ledger: what SQLite said of it, and where it is kept."""
+
+    cause: str
+    kept: Path
+
+
 def run(config: RunConfig, *, emit: Emit) -> Report:
     """Do one run: everything that the dataset still needs, until it is done or stopped.
 
@@ -75,28 +100,58 @@ def run(config: RunConfig, *, emit: Emit) -> Report:
         DatasetBusy: another run holds the dataset.
         Unfit: the surroundings do not allow it.
     """
-    surroundings.check(config.out)
+    signals = Signals()
     try:
+        surroundings.check(config.out)
         artifacts.make_folders(config.out)
         held = lock.acquire(
             config.out, since_utc=now_utc(), wait_for_orphan_s=config.limits.orphan_wait_s
         )
         out = OutputFolder(config.out)
         out.prepare()
-        with Ledger.open(config.out / LEDGER_NAME) as ledger:
-            return _run(config, out, ledger, held, emit)
+        try:
+            return _run(config, out, held, signals, emit)
+        except LedgerDamaged as error:
+            aside = Aside(error.cause, artifacts.set_aside(error.path))
+            return _run(config, out, held, signals, emit, aside)
     except OSError as error:
         # Whatever concerns one track is caught where it happens: this is the disk or the folder.
         raise Unfit(
             f"{error}. The run stopped; finished work is kept. Mend it, or name another --out, and "
             "run the same command again."
         ) from error
+    finally:
+        signals.restore()
 
 
 def _run(
-    config: RunConfig, out: OutputFolder, ledger: Ledger, held: lock.HeldLock, emit: Emit
+    config: RunConfig,
+    out: OutputFolder,
+    held: lock.HeldLock,
+    signals: Signals,
+    emit: Emit,
+    aside: Aside | None = None,
 ) -> Report:
-    machine = Machine.read(config.out)
+    path, machine = config.out / LEDGER_NAME, Machine.read(config.out)
+    # Left by a crash, restored or changed by another program: then it is looked through first.
+    examine = machine.ledger != Ledger.seal(path)
+    with Ledger.open(path, order=config.order, examine=examine) as ledger:
+        report = _run_with(ledger, machine, config, out, held, signals, emit, aside)
+    machine.ledger = cast("list[JsonValue] | None", Ledger.seal(path))
+    machine.save(artifacts.replace_json)
+    return report
+
+
+def _run_with(
+    ledger: Ledger,
+    machine: Machine,
+    config: RunConfig,
+    out: OutputFolder,
+    held: lock.HeldLock,
+    signals: Signals,
+    emit: Emit,
+    aside: Aside | None,
+) -> Report:
     asked = recipes(config, machine)
     threads = machine.threads(asked=config.threads, budget=budget())
     machine.dataset = os.fsdecode(config.dataset)
@@ -124,9 +179,12 @@ def _run(
         selector=selectors.DefaultSelector(),
         environment={**config.environment, **variables(threads)},
         lane_bytes=config.limits.lane_bytes or psutil.virtual_memory().total // 2,
+        allowance=Allowance.of(config, Pace(ledger.outlook.timed)),
     )
+    if aside is not None:
+        night.tell("ledger_damaged", cause=aside.cause, kept=str(aside.kept))
     try:
-        report = Supervisor(night).night()
+        report = Supervisor(night, signals).night()
         ledger.end_run(run_id, exit_code=report.exit_code)
         return report
     except PipelineError as error:
@@ -139,17 +197,28 @@ def _run(
 
 def _settings(config: RunConfig) -> str:
     stages = {name: config.stage_settings[name].model_dump(mode="json") for name in config.selected}
-    return json.dumps({"stages": stages, "device": config.device, "threads": config.threads})
+    asked = {
+        "until": str(config.until) if config.until is not None else None,
+        "limit": config.limit,
+        "order": config.order,
+    }
+    return json.dumps(
+        {"stages": stages, "device": config.device, "threads": config.threads, **asked}
+    )
 
 
 class Supervisor:
     """The loop that keeps scan, probe and lane moving, and hears signals between their steps."""
 
-    def __init__(self, night: Night) -> None:
+    def __init__(self, night: Night, signals: Signals) -> None:
         self._night = night
         self._probing = Probing(night)
         self._working: Working | None = None
-        self._signals = Signals(self._kill_children)
+        self._signals = signals
+        signals.kill = self._kill_children
+        self._stopping = Stopping(night, self._signals)
+        self._forecast = Forecast(night)
+        self._journal = Journal(night)
         self._scan = Scan(
             night.config.dataset,
             out=night.config.out,
@@ -157,12 +226,13 @@ class Supervisor:
             exclude=night.config.exclude,
             names=night.config.names,
         )
-        self._batches: Iterator[list[FoundFile]] | None = _batches(self._scan.files())
+        self._batches: Iterator[list[FoundFile]] | None = _batches(self._found())
         self._settled = False
         self._todo_after = 0.0
+        self._todo_limited = False
 
     def night(self) -> Report:
-        """Work until nothing is left or a signal asks to stop.
+        """Work until nothing is left or something asks to stop.
 
         Every way out ends the children, and waits for them, before the lock can go.
         """
@@ -172,12 +242,11 @@ class Supervisor:
             self._recover()
             for lane, scope in self._passes():
                 self._pass(Working(night, self._probing, lane, scope))
-                if self._signals.stopping is not None:
+                if self._stopping.leave_by is not None:
                     break
             return self._report()
         finally:
             self._kill_children()
-            self._signals.restore()
             night.selector.close()
 
     def _kill_children(self) -> None:
@@ -198,7 +267,10 @@ class Supervisor:
         if interrupted:
             night.tell("interrupted_found", jobs=interrupted)
         night.ledger.files.retry_problems()
-        lost = night.ledger.queue.lose(night.out.is_published)
+        lost, found = notice(night.out, night.lock, night.ledger.keeping)
+        for one in found:
+            if one.what is not Wrong.MANIFEST_MISSING:
+                night.tell("output_changed", folder=one.folder, file=one.file, how=one.detail)
         if lost:
             night.tell("outputs_missing", jobs=lost)
         night.ledger.queue.requeue(night.planned())
@@ -222,19 +294,18 @@ class Supervisor:
     def _pass(self, working: Working) -> None:
         self._working = working
         self._todo_after = 0.0
-        leave_by: float | None = None
         while True:
-            if self._signals.stopping is not None and leave_by is None:
-                self._night.tell("stopping", signal=self._signals.stopping)
+            if self._stopping.due():
                 working.leave()
-                leave_by = self._night.clock() + self._night.config.limits.grace_s
+            leave_by = self._stopping.leave_by
             if leave_by is None:
                 self._scan_some()
-                more = self._probing.feed()
+                more = not self._night.allowance.full and self._probing.feed()
+                finding = more or self._probing.busy or self._batches is not None
                 working.feed()
+                self._forecast.look(last=not finding)
                 self._tell_todo(working)
-                idle = not (more or self._probing.busy or self._batches or working.busy)
-                if idle and self._settled_and_done(working):
+                if not (finding or working.busy) and self._settled_and_done(working):
                     break
             elif not working.running or self._night.clock() > leave_by:
                 working.kill()
@@ -243,6 +314,7 @@ class Supervisor:
             self._night.lock.check()
             working.check_hang()
             self._probing.check_hang()
+            self._journal.look()
         self._retire(working)
 
     def _retire(self, working: Working) -> None:
@@ -270,6 +342,13 @@ class Supervisor:
 
     # ---- scan
 
+    def _found(self) -> Iterator[FoundFile]:
+        """Give the files as the scan does; only a list of names may have another order."""
+        files = self._scan.files()
+        if self._night.config.order == "path" and self._night.config.names is not None:
+            files = iter(sorted(files, key=lambda file: file.path.split(b"/")))
+        yield from files
+
     def _scan_some(self) -> None:
         """Take one batch of files in, so that the first track can start before the walk is over."""
         if self._batches is None:
@@ -281,10 +360,13 @@ class Supervisor:
             self._scanned()
             return
         seen = [_seen(file) for file in batch]
-        fresh = night.ledger.files.recognise(night.run_id, seen, stages=night.config.selected)
+        fresh = night.ledger.files.recognise(night.run_id, seen, stages=night.wanted)
         night.ledger.files.add(
             night.run_id, [file for file in fresh if is_audio(night.config.dataset, file.path)]
         )
+        if fresh:
+            # A file that was changed keeps its number, below those of new ones met before it.
+            self._probing.look_again()
 
     def _scanned(self) -> None:
         """Files that were not met are gone, or only left out by a filter."""
@@ -307,16 +389,19 @@ class Supervisor:
             self._todo_after = 0.0
             self._tell_todo(working)
         night = self._night
-        return not night.ledger.jobs.pending(night.run_id, lane=working.lane, scope=working.scope)
+        wanted = night.ledger.jobs.pending(night.run_id, lane=working.lane, scope=working.scope)
+        return not wanted or working.nothing_fits()
 
     def _tell_todo(self, working: Working) -> None:
         """Tell how much audio the pass has, now and then while files are still being found."""
         night = self._night
-        now = night.clock()
-        if now < self._todo_after:
+        now, limited = night.clock(), night.allowance.full
+        if now < self._todo_after and limited == self._todo_limited:
             return
-        self._todo_after = now + _TODO_EVERY_S if not self._settled else float("inf")
+        self._todo_limited = limited
         left_s = night.ledger.jobs.audio_left_s(night.run_id, night.config.selected)
+        pause_s = max(_TODO_EVERY_S, (night.clock() - now) / _TODO_SHARE)
+        self._todo_after = now + pause_s if not self._settled else float("inf")
         this = (working.lane, str(working.scope))
         night.tell("todo", lane=this[0], scope=this[1], left_s=left_s.get(this, 0.0))
         # Stems that nobody will make are no work left.
@@ -328,6 +413,10 @@ class Supervisor:
         night = self._night
         counts = night.ledger.jobs.outcome(night.run_id, night.config.selected)
         self._probing.end()
+        left = Left(0, 0)
+        if self._stopping.cut_short:
+            left = night.ledger.outlook.left(night.run_id, night.config.selected)
+        stopped = self._stopping.why(left)
         report = Report(
             run_id=night.run_id,
             done=counts.done_now,
@@ -338,6 +427,10 @@ class Supervisor:
             unreadable=counts.unreadable,
             tracks=counts.tracks,
             stopped_by=self._signals.stopping,
+            stopped_for=stopped[0] if stopped else None,
+            why=stopped[1] if stopped else None,
+            left=left.tracks,
+            unprobed=left.unprobed,
         )
         night.tell("run_ended", exit_code=report.exit_code, done=report.done, failed=report.failed)
         return report

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.doctor import Finding
-    from pipeline.ledger.reading import JobLine, Status
+    from pipeline.ledger.counting import Status
+    from pipeline.ledger.reading import JobLine
     from pipeline.lock import Holder
     from pipeline.supervisor import Report
 
@@ -22,12 +23,14 @@ def report_json(report: Report) -> dict[str, Any]:
     return {**asdict(report), "exit_code": report.exit_code}
 
 
-def report(report: Report, *, shown: str, out: str) -> str:
-    """Return what a run did, and what to do next."""
-    where = quoted(shown)
+def report(report: Report, *, shown: str, out: str, given_out: str | None = None) -> str:
+    """Return what a run did, and what to do next; `given_out` is what `--out` was, if given."""
+    where = quoted(shown) + (f" --out {quoted(given_out)}" if given_out is not None else "")
     lines = []
     if report.stopped_by is not None:
         lines.append(f"stopped; {report.done} jobs done. Resume with: pipeline run {where}")
+    elif report.stopped_for is not None:
+        lines.append(_stopped(report, where))
     elif report.tracks == 0 and not report.unreadable:
         lines.append(f"no audio was found in {shown}. Is it the right folder? Filters count too.")
     elif report.done == 0 and not (report.failed or report.blocked or report.unreadable):
@@ -49,6 +52,17 @@ def report(report: Report, *, shown: str, out: str) -> str:
     )
     lines.append(f"Outputs: {out}")
     return "\n".join(lines)
+
+
+def _stopped(report: Report, where: str) -> str:
+    """Return what a run did that stopped as it was asked to, or for want of space."""
+    left = counted(report.left, "track") + " left"
+    if report.unprobed:
+        left += f", {counted(report.unprobed, 'file')} not looked at yet"
+    done = f"{counted(report.done, 'job')} done by this run; {left}."
+    if report.stopped_for == "disk":
+        return f"stopped for want of space: {report.why} {done}"
+    return f"stopped as asked, {report.why}: {done} Go on with: pipeline run {where}"
 
 
 def status_json(status: Status, *, dataset: str, holder: Holder | None) -> dict[str, Any]:

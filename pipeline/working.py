@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
-from pathlib import Path
 from typing import Any, cast
 
 from pipeline import manifest as manifests
 from pipeline.blame import Lost, Process, Unit, blame
 from pipeline.child import Child
+from pipeline.claims import Claims
 from pipeline.errors import LockLost, Unfit
 from pipeline.identity import identity, signed
 from pipeline.ledger.files import SeenFile
@@ -29,6 +28,7 @@ _LOADING = 0  # the unit number under which loading is watched
 _DEATHS_WHILE_LOADING = 2
 _IDLE_DEATHS = 3
 _CHANGES = 3
+_OUTPUT_ERRORS = 1  # a run forgives one
 
 
 class Working:
@@ -39,6 +39,7 @@ class Working:
         self.scope = scope
         self._night = night
         self._probing = probing
+        self._claims = Claims(night, lane, scope)
         self._process: Process | None = None
         self._queue: deque[Unit] = deque()  # claimed, not yet sent
         self._suspects: deque[int] = deque()  # tracks to be run alone, one at a time
@@ -79,11 +80,18 @@ class Working:
             self._claim_what_fits()
         self._hand_out()
 
+    def nothing_fits(self) -> bool:
+        """Look once more; say whether there are tracks to claim and none of them may be taken up."""
+        self._claims.look_again()
+        self.feed()
+        return self._claims.held_up and not self.busy
+
     def _claim_what_fits(self) -> None:
         while self._has_room() and (work := self._claim()) is not None:
             unit = self._unless_published(work)
             if unit is not None:
                 self._queue.append(unit)
+                self._night.take_up(work.track_id)
 
     def _hand_out(self) -> None:
         """Send what is claimed; the claim is durable before the lane writes anything."""
@@ -102,15 +110,15 @@ class Working:
         return not in_hand if self._suspects else len(in_hand) < _WINDOW
 
     def _claim(self) -> Work | None:
-        night = self._night
+        stages, in_hand = self._stages(), self._in_hand()
+        loaded = self._process is not None and self._process.ready
         if self._suspects:
+            suspect = self._suspects[0]
             return (
-                night.ledger.jobs.claim(
-                    night.run_id, lane=self.lane, scope=self.scope, track_id=self._suspects[0]
-                )
+                self._claims.next(stages, in_hand, loaded=loaded, track_id=suspect)
                 or self._cleared()
             )
-        return night.ledger.jobs.claim(night.run_id, lane=self.lane, scope=self.scope)
+        return self._claims.next(stages, in_hand, loaded=loaded)
 
     def _cleared(self) -> Work | None:
         """A suspect has nothing left to do: look at the next."""
@@ -291,8 +299,18 @@ class Working:
                 self._night.report_failure(unit.work, job, cause)
                 return
             self._night.fail(unit.work, job, cause)
+        elif said["type"] == "output_error":
+            self._output_error(unit.work, job, said["detail"])
         else:
             self._changed(unit.work, job)
+
+    def _output_error(self, work: Work, job: Job, detail: str) -> None:
+        """The disk failed once: all of it from scratch, and never a second fsync. Twice: it dies."""
+        self._night.output_errors += 1
+        if self._night.output_errors > _OUTPUT_ERRORS:
+            raise Unfit(_unfit(detail))
+        self._night.ledger.jobs.put_back([job], Cause(Reason.IO, detail))
+        self._night.tell_job("output_error", work, job, detail=detail)
 
     def _note_done(
         self,
@@ -306,8 +324,13 @@ class Working:
         peak_bytes: int | None = None,
     ) -> None:
         folder = self._night.out.stage(work.folder, job.stage, job.scope)
-        published = Published(manifest_sha256, _features(folder), wall_s, cpu_s, peak_bytes)
+        published = Published(
+            manifest_sha256, manifests.features(folder), wall_s, cpu_s, peak_bytes
+        )
         self._night.ledger.jobs.done(job, published, upstream=work.upstream, adopted=adopted)
+        if wall_s is not None and work.duration_s is not None:
+            pace = self._night.allowance.pace
+            pace.took(job.stage, job.scope, wall_s=wall_s, audio_s=work.duration_s)
         if job.stage == STEMS_FROM:
             night = self._night
             night.ledger.jobs.want_stems(night.run_id, work.track_id, night.config.selected)
@@ -419,18 +442,8 @@ class Working:
         self._queue.clear()
 
 
-def _features(folder: Path) -> str | None:
-    """Return the features as they were published, None where there are none that can be read."""
-    try:
-        text = (folder / "features.json").read_text(encoding="utf-8")
-        json.loads(text)
-    except (OSError, ValueError):
-        return None
-    return text
-
-
 def _unfit(why: str) -> str:
     return (
-        f"{why}. The run stopped; nothing is lost. Free some space or mend the folder's rights, "
-        "then run the same command again."
+        f"{why}. The run stopped; finished work is kept. Free some space or mend the folder's "
+        "rights, then run the same command again."
     )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from stages.base import Declaration, Scope
-from stages.settings import LoudnessSettings, SeparationSettings
+from stages.settings import (
+    LoudnessSettings,
+    SeparationSettings,
+    loudness_bytes,
+    separation_bytes,
+)
 from stages.weights import demucs_weights
 
 # In the order of a run. A stage is imported by the lane that runs it, never by reading commands.
@@ -19,6 +24,7 @@ STAGES: dict[str, Declaration] = {
             settings=LoudnessSettings,
             extra="features",
             libraries=("numpy", "scipy", "soundfile", "soxr"),
+            bytes_per_audio_s=loudness_bytes,
         ),
         Declaration(
             name="separation",
@@ -30,6 +36,7 @@ STAGES: dict[str, Declaration] = {
             extra="separation",
             libraries=("numpy", "soundfile", "soxr", "torch", "demucs"),
             weights=demucs_weights,
+            bytes_per_audio_s=separation_bytes,
         ),
     )
 }

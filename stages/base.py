@@ -118,7 +118,8 @@ class Declaration:
 
     `extra` is what pip installs to get `libraries`, whose versions every manifest records.
     `weights` gives the files a stage will load, and raises `StageBlocked` where one is missing;
-    their SHA-256 enters the fingerprint, their place does not.
+    their SHA-256 enters the fingerprint, their place does not. `bytes_per_audio_s` gives what the
+    stage writes for a second of a track, about; leave it out where that is next to nothing.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Declaration:
     extra: str
     libraries: tuple[str, ...] = ()
     weights: Callable[[StageSettings], tuple[Path, ...]] | None = None
+    bytes_per_audio_s: Callable[[StageSettings], float] | None = None
 
 
 def no_tick(done_s: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox import Sandbox
+from tests.zygote import Zygote
 
 
 @pytest.fixture
@@ -17,3 +18,10 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     yield box
     for process in box.processes():
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """A process that forks for each command, for sweeps over many of them."""
+    with Zygote() as process:
+        yield process

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ from stages.base import (
     TrackUnusable,
 )
 from tests.killer import install_killer
+from tests.tracer import trace_myself
 
 
 class FakeSettings(StageSettings):
@@ -163,6 +165,7 @@ def _raise(argument: str, track: Track | None) -> None:
     raise {
         "value": ValueError("a bug"),
         "memory": MemoryError("no room"),
+        "unread": TrackUnusable(Reason.IO, "Input/output error (errno 5)"),
         "io": OSError(5, "Input/output error"),
         "full": OSError(28, "No space left on device"),
         "track": TrackUnusable(Reason.NONFINITE, "3 of 100 samples are not finite"),
@@ -208,6 +211,20 @@ def _own_death_ignored(argument: str, track: Track | None) -> None:
     ctypes.PyDLL(None).sleep(int(float(seconds)))
 
 
+def _eat(argument: str, track: Track | None) -> None:
+    """Join a control group and take more megabytes than it has."""
+    group, _, megabytes = argument.partition("=")
+    Path(group).write_text(str(os.getpid()))
+    eaten = bytearray(int(megabytes) << 20)
+    eaten[:: 1 << 12] = b"x" * len(eaten[:: 1 << 12])
+
+
+def _fill(argument: str, track: Track | None) -> None:
+    """Put so many bytes on a disk."""
+    folder, _, number = argument.partition("=")
+    Path(f"{folder}/ballast{time.monotonic_ns()}").write_bytes(b"x" * int(number))
+
+
 BEHAVIOURS: dict[str, Any] = {
     "well": _well,
     "sleep": _sleep,
@@ -225,6 +242,8 @@ BEHAVIOURS: dict[str, Any] = {
     "unlock": _unlock,
     "ignore_term": _ignore_term,
     "orphan": _own_death_ignored,
+    "eat": _eat,
+    "fill": _fill,
 }
 
 
@@ -248,6 +267,8 @@ SEPARATION = _declared("separation", "Separation", "separation", Scope.MIX)
 ONE = {"note": _declared("note", "Note", "features", Scope.MIX)}
 STAGES = {"note": NOTE, "separation": SEPARATION}
 TWO = {"note": NOTE, "second": SECOND}
+# Says that it writes a megabyte for each second of audio.
+BULKY = {"note": replace(ONE["note"], bytes_per_audio_s=lambda settings: 1e6)}
 
 
 def _way_out(*_: object) -> None:
@@ -260,3 +281,4 @@ def _way_out(*_: object) -> None:
 install_killer(called)
 if "NIGHTSHIFT_TEST_WAY" in os.environ:
     signal.signal(signal.SIGUSR1, _way_out)
+trace_myself()

@@ -38,6 +38,9 @@ class Sandbox:
             "PYTHONPATH": str(ROOT),
             "NIGHTSHIFT_TEST_SCRIPT": str(self._script),
             "NIGHTSHIFT_TEST_CALLS": str(self._calls),
+            # Small disks are mounted to be filled; tests/pipeline/test_room.py sets the guard.
+            "NIGHTSHIFT_LIMITS__MIN_FREE_BYTES": "0",
+            "NIGHTSHIFT_LIMITS__MIN_FREE_FILES": "0",
         }
         if registry is not None:
             self.environment["NIGHTSHIFT_REGISTRY"] = registry

@@ -18,6 +18,7 @@ from pipeline.errors import LedgerBroken
 
 FILE_NAME = "ledger.db"
 BUSY_TIMEOUT_S = 30.0
+JOURNAL_KEPT_BYTES = 16 << 20  # SQLite begins to fold it into the file at 4 MB
 SQLITE_VERSION = sqlite3.sqlite_version_info
 _PARTS = ("", "-wal")
 _COPY_TRIES = 5
@@ -44,6 +45,8 @@ def _connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA fullfsync=1")  # macOS: plain fsync stops at the drive's cache
     connection.execute("PRAGMA foreign_keys=ON")
+    # The WAL grows while a reader stays; without a limit the file never shrinks again.
+    connection.execute(f"PRAGMA journal_size_limit={JOURNAL_KEPT_BYTES}")
     return connection
 
 

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
-    func,
     insert,
     or_,
     select,
@@ -20,7 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from pipeline.ledger.plan import Planned, add_jobs, queue
+from pipeline.ledger.plan import Planned, add_jobs
+from pipeline.ledger.ranks import Ranks
 from pipeline.ledger.schema import attempts, jobs, paths, results, tracks
 from pipeline.ledger.transactions import Transactions
 
@@ -77,13 +77,16 @@ class KnownTrack:
 
 _STAT = ("size_bytes", "mtime_ns", "ctime_ns", "inode", "device")
 _SAME = _STAT[:-1]  # devices are numbered anew when a disk is plugged in again
+_HEADER = ("duration_s", "sample_rate_hz", "channels", "codec")
+_PROBLEM = ("problem", "problem_detail")
 
 
 class Files:
     """Paths and tracks."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, ranks: Ranks) -> None:
         self._transactions = transactions
+        self._ranks = ranks
 
     def recognise(
         self, run_id: int, files: Sequence[SeenFile], *, stages: Iterable[str]
@@ -94,6 +97,7 @@ class Files:
             The others, new or changed, in the order given.
         """
         by_path = {file.path: file for file in files}
+        self._ranks.meet(by_path)
         with self._transactions.begin() as tx:
             rows = tx.execute(
                 select(
@@ -106,7 +110,8 @@ class Files:
                 .where(paths.c.id.in_([row.id for row in same]))
                 .values(seen_run=run_id, missing=False)
             )
-            queue(tx, run_id, {row.track_id for row in same if row.track_id is not None}, stages)
+            met = {row.track_id for row in same if row.track_id is not None}
+            self._ranks.queue(tx, run_id, met, stages)
         known = {row.path for row in same}
         return [file for file in files if file.path not in known]
 
@@ -172,16 +177,26 @@ class Files:
             )
         )
 
-    def paths_of(self, track_id: int) -> list[KnownPath]:
-        """Return the paths under which a track was found, the oldest first."""
-        wanted = select(*_known_columns()).where(paths.c.track_id == track_id).order_by(paths.c.id)
+    def paths_of(self, track_id: int, *, limit: int, before: int | None = None) -> list[KnownPath]:
+        """Return paths under which a track was found, the newest first, below a number."""
+        wanted = select(*_known_columns()).where(paths.c.track_id == track_id)
+        if before is not None:
+            wanted = wanted.where(paths.c.id < before)
         with self._transactions.begin() as connection:
-            return [KnownPath(*row) for row in connection.execute(wanted)]
+            rows = connection.execute(wanted.order_by(paths.c.id.desc()).limit(limit))
+            return [KnownPath(*row) for row in rows]
 
     def add_track(
-        self, run_id: int, path_id: int, probed: Probed, folder: bytes, planned: Sequence[Planned]
+        self,
+        run_id: int,
+        path_id: int,
+        probed: Probed,
+        folder: bytes,
+        planned: Sequence[Planned],
+        *,
+        stages: Iterable[str] | None = None,
     ) -> None:
-        """Note a content never seen before, with its jobs."""
+        """Note a content never seen before, with its jobs; this run wants those of `stages`."""
         with self._transactions.begin() as tx:
             track_id = tx.execute(
                 insert(tracks)
@@ -190,7 +205,8 @@ class Files:
             ).scalar_one()
             tx.execute(update(paths).where(paths.c.id == path_id).values(track_id=track_id))
             add_jobs(tx, planned, [track_id])
-            queue(tx, run_id, [track_id], {job.stage for job in planned})
+            wanted = {job.stage for job in planned} if stages is None else stages
+            self._ranks.queue(tx, run_id, [track_id], wanted, path_id=path_id)
 
     def link(
         self,
@@ -203,13 +219,16 @@ class Files:
         stages: Iterable[str],
     ) -> None:
         """Note that a path holds a known content, whose outputs now live in `folder`."""
+        found = {name: getattr(probed, name) for name in _PROBLEM}
         with self._transactions.begin() as tx:
             tx.execute(update(paths).where(paths.c.id == path_id).values(track_id=track.id))
-            problem = {"problem": probed.problem, "problem_detail": probed.problem_detail}
-            tx.execute(
-                update(tracks).where(tracks.c.id == track.id).values(folder=folder, **problem)
-            )
-            queue(tx, run_id, [track.id], stages)
+            if probed.problem is None:
+                # What its header says is not known yet if it could not be read when first found.
+                found |= {name: getattr(probed, name) for name in _HEADER}
+                unknown = (jobs.c.track_id == track.id) & jobs.c.audio_s.is_(None)
+                tx.execute(update(jobs).where(unknown).values(audio_s=probed.duration_s))
+            tx.execute(update(tracks).where(tracks.c.id == track.id).values(folder=folder, **found))
+            self._ranks.queue(tx, run_id, [track.id], stages, path_id=path_id)
 
     def rehouse(self, track_id: int, folder: bytes) -> None:
         """Note that a track's outputs were moved to `folder`."""
@@ -283,14 +302,6 @@ class Files:
             tx.execute(delete(attempts).where(attempts.c.job_id.in_(of_track)))
             tx.execute(delete(jobs).where(jobs.c.track_id == track_id))
             tx.execute(delete(tracks).where(tracks.c.id == track_id))
-
-    def unprobed(self, run_id: int) -> int:
-        """Count the files of this run that still wait for the probe."""
-        wanted = select(func.count()).where(
-            paths.c.seen_run == run_id, paths.c.track_id.is_(None), paths.c.problem.is_(None)
-        )
-        with self._transactions.begin() as connection:
-            return int(connection.execute(wanted).scalar_one())
 
     def _track(self, condition: ColumnElement[bool]) -> KnownTrack | None:
         wanted = select(tracks.c.id, tracks.c.sha256, tracks.c.folder).where(condition).limit(1)

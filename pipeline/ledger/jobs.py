@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 
 from pipeline.ledger.plan import queue, release_stems
-from pipeline.ledger.schema import State, attempts, jobs, paths, results, tracks
+from pipeline.ledger.schema import State, attempts, jobs, paths, results
 from pipeline.ledger.transactions import Transactions
+from pipeline.ledger.work import Job, Work, begin_attempts
 from stages.base import STEMS_FROM
 
+__all__ = ["Cause", "Job", "Jobs", "Outcome", "Published", "Work", "close_attempts"]
+
 DEATHS_ALLOWED = 1
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job that was claimed, with the attempt it is claimed for."""
-
-    id: int
-    stage: str
-    scope: str
-    recipe: str
-    fingerprint: str
-    attempt: str
-
-
-@dataclass(frozen=True)
-class Work:
-    """The claimed jobs of one track and scope: one decode serves them all."""
-
-    track_id: int
-    sha256: str
-    folder: bytes
-    path: bytes
-    identity: tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
-    duration_s: float | None
-    sample_rate_hz: int | None
-    channels: int | None
-    codec: str | None
-    jobs: tuple[Job, ...]
-    upstream: str | None  # stems: fingerprint of the separation
 
 
 @dataclass(frozen=True)
@@ -89,11 +61,6 @@ def _claimable(run_id: int, lane: str, scope: str) -> ColumnElement[bool]:
     )
 
 
-def fingerprint_of(sha256: str, recipe: str, upstream: str | None) -> str:
-    """Return the hash of everything that decides a job's output."""
-    return hashlib.sha256(f"{sha256}\n{recipe}\n{upstream or ''}".encode()).hexdigest()
-
-
 class Jobs:
     """The jobs of a run and their history."""
 
@@ -102,16 +69,25 @@ class Jobs:
         self._clock = clock
 
     def claim(
-        self, run_id: int, *, lane: str, scope: str, track_id: int | None = None
+        self,
+        run_id: int,
+        *,
+        lane: str,
+        scope: str,
+        track_id: int | None = None,
+        longest_s: float | None = None,
     ) -> Work | None:
         """Take the next track's open jobs of a lane and scope, or those of one certain track.
 
-        One statement chooses and takes, so that nothing can come between. None when there is none.
+        One statement chooses and takes, so that nothing can come between. None when there is none,
+        or none that is no longer than `longest_s`.
         """
         mine = _claimable(run_id, lane, scope)
         first = select(jobs.c.rank, jobs.c.track_id).where(mine)
         if track_id is not None:
             first = first.where(jobs.c.track_id == track_id)
+        if longest_s is not None:
+            first = first.where(func.coalesce(jobs.c.audio_s, 0.0) <= longest_s)
         first = first.order_by(jobs.c.rank, jobs.c.id).limit(1)
         take = (
             update(jobs)
@@ -128,72 +104,10 @@ class Jobs:
         with self._transactions.begin() as tx:
             while taken := tx.execute(take).all():
                 rows = [tuple(row) for row in taken]
-                work = self._work(tx, run_id, scope, taken[0].track_id, rows)
+                work = begin_attempts(tx, run_id, scope, rows, self._clock())
                 if work is not None:
                     return work
         return None
-
-    def _work(
-        self,
-        tx: Connection,
-        run_id: int,
-        scope: str,
-        track_id: int,
-        taken: list[tuple[int, int, str, str]],
-    ) -> Work | None:
-        track = tx.execute(select(tracks).where(tracks.c.id == track_id)).one()
-        path = tx.execute(
-            select(paths)
-            .where(paths.c.track_id == track_id)
-            .order_by(paths.c.missing, paths.c.seen_run.desc(), paths.c.id)
-            .limit(1)
-        ).one_or_none()
-        if path is None:
-            # Its file turned into another content meanwhile; the next scan tells which.
-            idle = {"state": State.PENDING, "queued_run": None}
-            tx.execute(update(jobs).where(jobs.c.id.in_([row[0] for row in taken])).values(**idle))
-            return None
-        upstream = self._separation_fingerprint(tx, track_id) if scope == "stems" else None
-        claimed = []
-        for job_id, _, stage, recipe in sorted(taken):
-            token = secrets.token_hex(8)
-            claimed.append(
-                Job(
-                    job_id,
-                    stage,
-                    scope,
-                    recipe,
-                    fingerprint_of(track.sha256, recipe, upstream),
-                    token,
-                )
-            )
-            tx.execute(
-                insert(attempts).values(
-                    job_id=job_id, run_id=run_id, token=token, started_utc=self._clock()
-                )
-            )
-        return Work(
-            track_id=track_id,
-            sha256=track.sha256,
-            folder=track.folder,
-            path=path.path,
-            identity=(path.size_bytes, path.mtime_ns, path.ctime_ns, path.inode),
-            duration_s=track.duration_s,
-            sample_rate_hz=track.sample_rate_hz,
-            channels=track.channels,
-            codec=track.codec,
-            jobs=tuple(claimed),
-            upstream=upstream,
-        )
-
-    def _separation_fingerprint(self, tx: Connection, track_id: int) -> str:
-        return str(
-            tx.execute(
-                select(jobs.c.fingerprint).where(
-                    jobs.c.track_id == track_id, jobs.c.stage == STEMS_FROM, jobs.c.scope == "mix"
-                )
-            ).scalar_one()
-        )
 
     def audio_left_s(self, run_id: int, stages: Collection[str]) -> dict[tuple[str, str], float]:
         """Return the seconds of audio that a run still has to do, by lane and scope.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DatabaseError
 
 from pipeline.errors import LedgerBroken
 from pipeline.ledger.schema import HEAD
+from pipeline.ledger.trouble import DATABASE_ERRORS, broken
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -64,12 +63,8 @@ def stamp(engine: Engine, path: Path) -> str | None:
                 )
             version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
             return str(version) if version is not None else None
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        cause = getattr(error, "orig", error)
-        raise LedgerBroken(
-            f"{path} cannot be read as a ledger ({cause}). Move it aside and run again: "
-            "finished work is found by its manifests and not computed again."
-        ) from error
+    except DATABASE_ERRORS as error:
+        raise broken(error, path) from error
 
 
 def _known_revisions() -> set[str]:

@@ -60,17 +60,22 @@ def add_jobs(tx: Connection, planned: Sequence[Planned], track_ids: Collection[i
 
 
 def queue(tx: Connection, run_id: int, track_ids: Collection[int], stages: Iterable[str]) -> None:
-    """Let a run claim the open jobs of these tracks, in these stages."""
+    """Let a run claim the stems jobs that a separation has opened, in the separation's place."""
     if not track_ids:
         return
+    other = jobs.alias()
+    place = select(other.c.rank).where(
+        other.c.track_id == jobs.c.track_id, other.c.stage == STEMS_FROM, other.c.scope == "mix"
+    )
     tx.execute(
         update(jobs)
         .where(
             jobs.c.track_id.in_(track_ids),
+            jobs.c.scope == "stems",
             jobs.c.state.in_([State.PENDING, State.WAITING]),
             jobs.c.stage.in_(list(stages)),
         )
-        .values(queued_run=run_id)
+        .values(queued_run=run_id, rank=place.scalar_subquery())
     )
 
 

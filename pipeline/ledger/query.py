@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import BadUsage
+from pipeline.errors import BadUsage, PipelineError
 from pipeline.ledger.connect import connect_reader, readable_file
+from pipeline.ledger.trouble import broken, is_damage
 
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
@@ -39,6 +40,7 @@ def ask(path: Path, sql: str, *, limit_s: float) -> Iterator[Answer]:
 
     Raises:
         BadUsage: not a SELECT, wrong SQL, or longer than `limit_s`.
+        LedgerDamaged: its content is no longer that of a database.
     """
     with readable_file(path) as readable:
         connection = connect_reader(readable)
@@ -47,26 +49,26 @@ def ask(path: Path, sql: str, *, limit_s: float) -> Iterator[Answer]:
             end = time.monotonic() + limit_s
             connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS_BETWEEN_LOOKS)
             connection.set_authorizer(_authorize)
-            yield _answer(connection, sql, limit_s)
+            yield _answer(connection, sql, _Explainer(path, limit_s))
         finally:
             connection.close()
 
 
-def _answer(connection: sqlite3.Connection, sql: str, limit_s: float) -> Answer:
+def _answer(connection: sqlite3.Connection, sql: str, explain: _Explainer) -> Answer:
     try:
         cursor = connection.execute(sql)
     except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
-        raise _explained(error, limit_s) from error
+        raise explain(error) from error
     if cursor.description is None:
         raise BadUsage("that is no question: give one SELECT.")
-    return Answer(tuple(column[0] for column in cursor.description), _rows(cursor, limit_s))
+    return Answer(tuple(column[0] for column in cursor.description), _rows(cursor, explain))
 
 
-def _rows(cursor: sqlite3.Cursor, limit_s: float) -> Iterator[tuple[Value, ...]]:
+def _rows(cursor: sqlite3.Cursor, explain: _Explainer) -> Iterator[tuple[Value, ...]]:
     try:
         yield from cursor
     except sqlite3.Error as error:
-        raise _explained(error, limit_s) from error
+        raise explain(error) from error
 
 
 def _authorize(action: int, one: str | None, two: str | None, *_: str | None) -> int:
@@ -75,6 +77,19 @@ def _authorize(action: int, one: str | None, two: str | None, *_: str | None) ->
     if action == sqlite3.SQLITE_FUNCTION and (two or "").lower() in _FORBIDDEN_FUNCTIONS:
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    """Says of an error whether other SQL would avoid it."""
+
+    path: Path
+    limit_s: float
+
+    def __call__(self, error: Exception) -> PipelineError:
+        if is_damage(error):
+            return broken(error, self.path)
+        return _explained(error, self.limit_s)
 
 
 def _explained(error: Exception, limit_s: float) -> BadUsage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from pipeline.ledger.jobs import Cause, close_attempts
 from pipeline.ledger.plan import Planned, add_jobs, release_stems, stale
@@ -15,7 +15,7 @@ from stages.base import STEMS_FROM
 PASSING = ("io", "memory", "hang")
 """Reasons that may pass by themselves: the next run tries such a job once more, unasked."""
 
-INTERRUPTIONS_IN_A_ROW = 3
+_AT_ONCE = 500
 
 
 class Queue:
@@ -29,10 +29,8 @@ class Queue:
         """Put jobs that a dead run left `running` back; return how many there were.
 
         The lock proves that their run is dead. It is an attempt and no death: nobody saw the lane
-        die by itself. After three in a row the track goes to the end of the queue, so that one
-        track that takes the machine down cannot stop the night.
+        die by itself. After three in a row the track goes to the end of the queue, see `ranks`.
         """
-        last = select(func.max(jobs.c.rank)).scalar_subquery()
         with self._transactions.begin() as tx:
             left = list(
                 tx.execute(select(jobs.c.id).where(jobs.c.state == State.RUNNING)).scalars()
@@ -42,11 +40,6 @@ class Queue:
                 update(jobs)
                 .where(jobs.c.id.in_(left))
                 .values(state=State.PENDING, interruptions=jobs.c.interruptions + 1)
-            )
-            tx.execute(
-                update(jobs)
-                .where(jobs.c.id.in_(left), jobs.c.interruptions % INTERRUPTIONS_IN_A_ROW == 0)
-                .values(rank=last + 1)
             )
         return len(left)
 
@@ -87,25 +80,20 @@ class Queue:
         still_open = jobs.c.state.in_([State.PENDING, State.WAITING])
         tx.execute(update(jobs).where(this, still_open, changed).values(recipe=job.recipe))
 
-    def lose(self, is_published: Callable[[bytes, str, str], bool]) -> int:
-        """Open the jobs whose output was deleted behind our back; return how many.
-
-        Args:
-            is_published: says of a track's folder, a stage and a scope whether its manifest is there.
-        """
-        published = select(jobs.c.id, tracks.c.folder, jobs.c.stage, jobs.c.scope).join(
-            tracks, tracks.c.id == jobs.c.track_id
-        )
+    def keep(self, run_id: int, track_ids: Collection[int]) -> None:
+        """Take everything out of a run's queue but these tracks."""
+        wanted = jobs.c.queued_run == run_id
+        kept = -run_id
+        numbers = sorted(track_ids)
         with self._transactions.begin() as tx:
-            rows = tx.execute(published.where(jobs.c.state == State.DONE))
-            lost = [row.id for row in rows if not is_published(row.folder, row.stage, row.scope)]
-            if lost:
-                reopened = update(jobs).where(jobs.c.id == bindparam("lost"))
-                tx.execute(
-                    reopened.values(state=State.PENDING), [{"lost": job_id} for job_id in lost]
-                )
-                release_stems(tx, None)
-        return len(lost)
+            # In parts, as a statement takes a bounded number of values; under a number that no
+            # run has, to be told from the others.
+            for start in range(0, len(numbers), _AT_ONCE):
+                part = jobs.c.track_id.in_(numbers[start : start + _AT_ONCE])
+                tx.execute(update(jobs).where(wanted, part).values(queued_run=kept))
+            others = jobs.c.state.in_([State.PENDING, State.WAITING])
+            tx.execute(update(jobs).where(wanted, others).values(queued_run=None))
+            tx.execute(update(jobs).where(jobs.c.queued_run == kept).values(queued_run=run_id))
 
     def retry(self, *, stage: str | None = None, track_ids: Collection[int] | None = None) -> int:
         """Put failed jobs back in the queue; return how many."""

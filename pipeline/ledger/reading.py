@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, or_, select
+from sqlalchemy import Connection, Engine, Row, exists, select
 
 from pipeline.errors import BadUsage
-from pipeline.ledger.plan import Planned, stale
-from pipeline.ledger.schema import State, attempts, jobs, paths, results, runs, tracks
+from pipeline.ledger.counting import Status, count
+from pipeline.ledger.plan import Planned
+from pipeline.ledger.schema import attempts, jobs, paths, results, tracks
 from stages.base import JsonValue
 
-
-@dataclass(frozen=True)
-class JobCounts:
-    """Jobs of one stage and scope by state, and what is known of their speed."""
-
-    stage: str
-    scope: str
-    by_state: dict[str, int]
-    stale: int
-    remaining_audio_s: float
-    wall_s_per_audio_s: float | None
-
-
-@dataclass(frozen=True)
-class Status:
-    """A dataset in numbers."""
-
-    tracks: int
-    missing: int
-    unreadable: int
-    unprobed: int
-    jobs: list[JobCounts]
-    blocked: dict[str, str]  # stage -> why
-    last_run: dict[str, JsonValue] | None
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Seconds until all that is open is done, None while a speed is unknown."""
-        total = 0.0
-        for counts in self.jobs:
-            if not counts.remaining_audio_s:
-                continue
-            if counts.wall_s_per_audio_s is None:
-                return None
-            total += counts.remaining_audio_s * counts.wall_s_per_audio_s
-        return total
+_NAMED_AT_MOST = 20
+_HASH_DIGITS_AT_LEAST = 4
 
 
 @dataclass(frozen=True)
@@ -72,90 +40,9 @@ class Reading:
         self._engine = engine
 
     def status(self, planned: Sequence[Planned], separation: Planned | None) -> Status:
-        """Count everything. One pass over the jobs, however many there are."""
+        """Return the dataset in numbers."""
         with self._engine.connect() as connection:
-            present = select(paths.c.track_id).where(paths.c.missing.is_(False))
-            count = _scalar(connection, select(func.count(func.distinct(paths.c.track_id))))
-            there = _scalar(
-                connection,
-                select(func.count(func.distinct(paths.c.track_id))).where(
-                    paths.c.missing.is_(False)
-                ),
-            )
-            unreadable = _scalar(
-                connection,
-                select(func.count()).select_from(tracks)
-                .where(tracks.c.problem.is_not(None), tracks.c.id.in_(present)),
-            )  # fmt: skip
-            waits = paths.c.track_id.is_(None) & paths.c.missing.is_(False)
-            unhashed = _scalar(
-                connection, select(func.count()).where(waits, paths.c.problem.is_not(None))
-            )
-            unprobed = _scalar(
-                connection, select(func.count()).where(waits, paths.c.problem.is_(None))
-            )
-            return Status(
-                tracks=count,
-                missing=count - there,
-                unreadable=unreadable + unhashed,
-                unprobed=unprobed,
-                jobs=self._job_counts(connection, planned, separation),
-                blocked=self._blocked(connection),
-                last_run=self._last_run(connection),
-            )
-
-    def _job_counts(
-        self, connection: Connection, planned: Sequence[Planned], separation: Planned | None
-    ) -> list[JobCounts]:
-        rows = connection.execute(
-            select(
-                jobs.c.stage,
-                jobs.c.scope,
-                jobs.c.state,
-                func.count().label("number"),
-                func.sum(jobs.c.audio_s).label("audio_s"),
-                func.sum(jobs.c.wall_s).label("wall_s"),
-                func.sum(jobs.c.audio_s).filter(jobs.c.wall_s.is_not(None)).label("timed_audio_s"),
-            ).group_by(jobs.c.stage, jobs.c.scope, jobs.c.state)
-        ).all()
-        known = {(one.stage, one.scope): one for one in planned}
-        found = []
-        for stage, scope in sorted({(row.stage, row.scope) for row in rows}):
-            mine = [row for row in rows if (row.stage, row.scope) == (stage, scope)]
-            job = known.get((stage, scope))
-            found.append(
-                JobCounts(
-                    stage=stage,
-                    scope=scope,
-                    by_state={str(row.state): int(row.number) for row in mine},
-                    stale=self._stale(connection, job, separation) if job else 0,
-                    remaining_audio_s=sum(row.audio_s or 0.0 for row in mine if row.state in _OPEN),
-                    wall_s_per_audio_s=_speed(mine),
-                )
-            )
-        return found
-
-    def _blocked(self, connection: Connection) -> dict[str, str]:
-        why = (
-            select(jobs.c.stage, func.max(jobs.c.detail))
-            .where(jobs.c.state == State.BLOCKED)
-            .group_by(jobs.c.stage)
-        )
-        return {str(stage): str(detail) for stage, detail in connection.execute(why)}
-
-    def _stale(self, connection: Connection, job: Planned, separation: Planned | None) -> int:
-        this = (jobs.c.stage == job.stage) & (jobs.c.scope == job.scope)
-        return _scalar(
-            connection,
-            select(func.count()).where(this, jobs.c.state == State.DONE, stale(job, separation)),
-        )
-
-    def _last_run(self, connection: Connection) -> dict[str, JsonValue] | None:
-        row = connection.execute(select(runs).order_by(runs.c.id.desc()).limit(1)).one_or_none()
-        if row is None:
-            return None
-        kept = ("id", "host", "pid", "version", "started_utc", "ended_utc", "exit_code")
-        return {name: getattr(row, name) for name in kept}
+            return count(connection, planned, separation)
 
     def tracks(self, *, state: str | None = None, stage: str | None = None) -> Iterator[JobLine]:
         """Give the jobs in a state, by path; without one, all of them.
@@ -191,20 +78,34 @@ class Reading:
                 yield JobLine(*found)
 
     def find(self, name: str) -> list[int]:
-        """Return the tracks that a name means: relative path, unique suffix or hash prefix."""
+        """Return the tracks that a name means: relative path, unique suffix or hash prefix.
+
+        A path as it is on disk is found at once. The end of one, and a path that is only shown
+        like that, take one pass over the paths (13 ms with 100,000 of them).
+        """
         with self._engine.connect() as connection:
-            exact = select(paths.c.track_id).where(
-                paths.c.shown == name, paths.c.track_id.is_not(None)
+            exact = select(paths.c.track_id).where(paths.c.path == os.fsencode(name))
+            found = connection.execute(exact).scalar()
+            if found is not None:
+                return [int(found)]
+            ends = select(paths.c.track_id, paths.c.shown).where(
+                paths.c.shown.endswith(name, autoescape=True)
             )
-            found = list(connection.execute(exact.distinct()).scalars())
-            if found:
-                return found
-            ends = [paths.c.shown.endswith(name, autoescape=True)]
-            if len(name) >= 4 and set(name) <= set("0123456789abcdef"):
-                by_hash = select(tracks.c.id).where(tracks.c.sha256.startswith(name))
-                ends.append(paths.c.track_id.in_(by_hash))
-            wanted = select(paths.c.track_id).where(or_(*ends), paths.c.track_id.is_not(None))
-            return list(connection.execute(wanted.distinct().limit(20)).scalars())
+            named: dict[int, bool] = {}
+            for track_id, shown in connection.execute(ends):
+                if track_id is not None:
+                    named[track_id] = named.get(track_id, False) or shown == name
+            whole = [track_id for track_id, is_whole in named.items() if is_whole]
+            return whole or sorted({*named, *self._by_hash(connection, name)})[:_NAMED_AT_MOST]
+
+    def _by_hash(self, connection: Connection, prefix: str) -> list[int]:
+        if len(prefix) < _HASH_DIGITS_AT_LEAST or not set(prefix) <= set("0123456789abcdef"):
+            return []
+        # "g" comes after every digit. A pattern would be compared with every track's hash.
+        within = tracks.c.sha256.between(prefix, f"{prefix}g")
+        seen = exists().where(paths.c.track_id == tracks.c.id)
+        wanted = select(tracks.c.id).where(within, seen).limit(_NAMED_AT_MOST)
+        return list(connection.execute(wanted).scalars())
 
     def show(self, name: str) -> dict[str, JsonValue]:
         """Return everything that is known of one track.
@@ -261,9 +162,6 @@ class Reading:
         return [_job(connection, row) for row in connection.execute(wanted).all()]
 
 
-_OPEN = (State.PENDING, State.WAITING, State.RUNNING)
-
-
 def _job(connection: Connection, row: Row[Any]) -> JsonValue:
     kept = (
         "stage", "scope", "state", "reason", "detail", "deaths", "interruptions", "fingerprint",
@@ -278,13 +176,3 @@ def _job(connection: Connection, row: Row[Any]) -> JsonValue:
         ],
         "features": json.loads(row.features) if row.features else None,
     }
-
-
-def _scalar(connection: Connection, wanted: object) -> int:
-    return int(connection.execute(wanted).scalar_one())  # type: ignore[call-overload]
-
-
-def _speed(rows: Sequence[Row[Any]]) -> float | None:
-    wall_s = sum(row.wall_s or 0.0 for row in rows)
-    audio_s = sum(row.timed_audio_s or 0.0 for row in rows)
-    return wall_s / audio_s if audio_s else None

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
-from pipeline.errors import LedgerBroken
+from pipeline.ledger.trouble import DATABASE_ERRORS, broken
 
 
 class Transactions:
     """Gives the methods of the ledger their transaction. For one thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
+        self._path = path
         self._open: Connection | None = None
 
     @contextmanager
@@ -24,7 +25,7 @@ class Transactions:
         if self._open is not None:
             yield self._open
             return
-        with _explained(), self._engine.begin() as tx:
+        with self._explained(), self._engine.begin() as tx:
             yield tx
 
     @contextmanager
@@ -33,7 +34,7 @@ class Transactions:
         if self._open is not None:
             yield
             return
-        with _explained(), self._engine.connect() as connection:
+        with self._explained(), self._engine.connect() as connection:
             connection.begin()
             self._open = connection
             try:
@@ -48,18 +49,14 @@ class Transactions:
             self._open.commit()
             self._open.begin()
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Translate what the database says into what a user can act on."""
+        try:
+            yield
+        except DATABASE_ERRORS as error:
+            raise broken(error, self._path) from error
+
     def dispose(self) -> None:
         """Close the connection."""
         self._engine.dispose()
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Translate what the database says into what a user can act on."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise LedgerBroken(
-            f"the ledger cannot be written ({error.orig}). Is the disk full, or held by another "
-            "program? Mend that and run the same command again: finished work is kept."
-        ) from error

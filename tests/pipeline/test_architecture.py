@@ -110,6 +110,14 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
         "shutil.rmtree": "empties .tmp, the last step of recovery",
         ".unlink": "empties .tmp, the last step of recovery",
     },
+    "pipeline/sweeping.py": {
+        "os.unlink": "gc: what a manifest lists, and the manifest",
+        "os.rmdir": "gc: folders that are empty after that",
+    },
+    "pipeline/rebuilding.py": {
+        "os.rename": "the new ledger, into the place of the one that was set aside",
+        ".unlink": "the half-made ledger of a rebuild that was killed",
+    },
     "pipeline/lock.py": {"os.pwrite": "the holder's name, through the descriptor of the lock"},
     "pipeline/ledger/connect.py": {"shutil.copyfile": "a copy in a temporary folder, to read"},
     "pipeline/ledger/migrate.py": {".unlink": "the backup of a migration that was killed"},

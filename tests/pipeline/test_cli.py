@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -75,6 +79,29 @@ def test_a_failed_track_is_listed_with_its_reason_and_done_again_after_retry(don
     assert done.run().returncode == 0
 
 
+def test_retry_reads_a_header_again_that_could_not_be_read_though_the_file_is_unchanged(
+    sandbox: Sandbox,
+) -> None:
+    """What was mended is a limit, or the decoder: no scan can see that."""
+    sandbox.environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"
+    sandbox.add("song.wav", seconds=1.0)
+    assert sandbox.run("--set", "decode.max_duration_s=0.5").returncode == 1
+    assert sandbox.jobs()["song.wav", "note", "mix"]["reason"] == "too_long"
+    assert sandbox.run().returncode == 1, "without retry it is left"
+
+    again = sandbox.command("retry", str(sandbox.dataset))
+    done = sandbox.run()
+
+    assert "1 job will be tried again" in again.stdout + again.stderr
+    assert done.returncode == 0, done.stderr
+    sandbox.check()
+    job = sandbox.jobs()["song.wav", "note", "mix"]
+    assert (job["state"], job["audio_s"]) == ("done", 1.0)
+    manifest = json.loads((sandbox.out / "tracks/song.wav/note/manifest.json").read_text())
+    source = {key: manifest["source"][key] for key in ("duration_s", "sample_rate_hz", "channels")}
+    assert source == {"duration_s": 1.0, "sample_rate_hz": 8000, "channels": 1}
+
+
 def test_retry_is_refused_while_a_run_works(sandbox: Sandbox) -> None:
     sandbox.script({sandbox.add("song.wav"): "sleep:30"})
     run = sandbox.start_run()
@@ -134,6 +161,77 @@ def test_an_output_folder_on_a_network_file_system_is_refused_with_code_4(sandbo
         check(sandbox.out, mounts=mounts)
 
     assert refused.value.exit_code == 4
+
+
+# In a mount namespace of its own, so that nothing has to be undone however the test ends.
+WITH_A_DISK_AT = 'mount -t tmpfs -o size=1m none "$1" && shift && exec "$@"'
+
+
+def test_an_output_folder_whose_parts_lie_on_several_disks_is_refused_with_code_4(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.add("song.wav")
+    apart = sandbox.out / ".tmp"
+    apart.mkdir(parents=True)
+    unshare = ["unshare", "--mount", *(["-r"] if os.geteuid() else [])]
+    mounted = [*unshare, "sh", "-c", WITH_A_DISK_AT, "sh", str(apart)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*mounted, "true"], check=False).returncode
+    ):
+        pytest.skip("this system lets nobody mount")
+
+    done = subprocess.run(
+        [*mounted, sys.executable, "-m", "pipeline", "run", str(sandbox.dataset)],
+        env=sandbox.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 4, done.stderr
+    assert f".tmp, .trash and tracks in {sandbox.out} are not on one file system" in done.stderr
+    assert "Name another --out" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sandbox.calls().total() == 0
+
+
+# The command line as a user calls it whom neither the environment nor the system gives a home.
+HOMELESS = """
+import pwd, sys
+
+def unknown(user):
+    raise KeyError(user)
+
+pwd.getpwuid = unknown
+from pipeline.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [("htdemucs", "This user has no home folder"), ("~/mine", "There is no model, file or folder")],
+)
+def test_without_a_home_separation_is_blocked_and_nothing_ends_with_a_traceback(
+    sandbox: Sandbox, model: str, why: str
+) -> None:
+    sandbox.add("song.wav")
+    hidden = ("HOME", "NIGHTSHIFT_REGISTRY")
+    environment = {key: value for key, value in sandbox.environment.items() if key not in hidden}
+    arguments = ("run", str(sandbox.dataset), "--stages", "separation", "--model", model)
+
+    done = subprocess.run(
+        [sys.executable, "-c", HOMELESS, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 4, done.stderr
+    assert f"blocked: separation: {why}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_report_of_a_run_is_json_when_asked(sandbox: Sandbox) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox, Zygote
 
 
 @pytest.fixture
@@ -437,3 +438,22 @@ def test_a_filter_never_takes_a_moved_content_for_a_replaced_one(box: Sandbox) -
     assert _run(box, "--include", "rock") == 1
     assert _run(box) == 0
     assert _folders(box) == ["jazz/a.wav", "rock/a.wav"]
+
+
+def test_a_changed_file_is_looked_at_although_new_ones_were_met_long_before_it(
+    tmp_path: Path, zygote: Zygote
+) -> None:
+    """The scan goes by parts of 500 files; what it knows already keeps an older number."""
+    box = QuickSandbox(tmp_path / "box", zygote, registry="tests.fakes:ONE")
+    for number in range(520):
+        (box.dataset / f"junk{number:03}.mp3").write_text(f"not music {number}")
+    box.add("z.wav", seed=1)
+    box.run()
+    box.forget_calls()
+    box.add("a.wav", seed=2)
+    box.add("z.wav", seed=3)
+
+    box.run()
+
+    assert box.calls().total() == 2
+    assert box.status()["tracks"]["not_probed_yet"] == 0

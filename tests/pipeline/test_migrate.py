@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, inspect, text
@@ -19,6 +24,7 @@ from pipeline.ledger.connect import reader, writer
 from pipeline.ledger.migrate import MIGRATIONS, check_readable, stamp
 from pipeline.ledger.schema import HEAD, metadata
 
+ROOT = Path(__file__).parents[2]
 TABLES = {"runs", "tracks", "paths", "jobs", "attempts", "results"}
 VIEWS = {"job", "feature"}
 
@@ -201,7 +207,7 @@ def test_when_a_later_migration_fails_the_earlier_ones_are_taken_back(
         tmp_path, monkeypatch, "CREATE TABLE moods (x)", "INSERT INTO nowhere VALUES (1)"
     )
 
-    with pytest.raises(LedgerBroken, match=f"{ledger_file} cannot be opened"):
+    with pytest.raises(LedgerBroken, match=f"{ledger_file}: the ledger cannot be used"):
         Ledger.open(ledger_file)
 
     assert _named(ledger_file, "table") == TABLES | {"alembic_version"}
@@ -216,7 +222,7 @@ def test_an_older_ledger_is_not_read_before_a_run_has_migrated_it(
     before = ledger_file.read_bytes()
 
     with (
-        pytest.raises(LedgerBroken, match=r"has schema 0001.*`pipeline run` migrates"),
+        pytest.raises(LedgerBroken, match=rf"has schema {HEAD}.*`pipeline run` migrates"),
         reader(ledger_file) as engine,
     ):
         check_readable(engine, ledger_file)
@@ -224,10 +230,97 @@ def test_an_older_ledger_is_not_read_before_a_run_has_migrated_it(
     assert ledger_file.read_bytes() == before
 
 
+# ---- from the first schema to today's
+
+MIGRATE = """
+import os, signal, sys
+from pathlib import Path
+from sqlalchemy import Engine, event
+from pipeline.ledger import Ledger
+
+left = int(sys.argv[2])
+
+def step(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+event.listen(Engine, "before_cursor_execute", step)
+event.listen(Engine, "commit", step)
+Ledger.open(Path(sys.argv[1])).close()
+"""
+ROWS = (
+    "INSERT INTO runs (id, host, pid, version, settings, started_utc) VALUES (1, 'h', 1, '0', '{}', '')",
+    "INSERT INTO tracks (id, sha256, size_bytes, folder) VALUES (1, 'aa', 10, x'61')",
+    "INSERT INTO paths (path, shown, size_bytes, mtime_ns, ctime_ns, inode, device, track_id, seen_run,"
+    " missing, probe_deaths) VALUES (x'61', 'a', 10, 1, 1, 1, 1, 1, 1, 0, 0)",
+    "INSERT INTO jobs (track_id, stage, scope, lane, state, rank, deaths, interruptions, retried)"
+    " VALUES (1, 'loudness', 'mix', 'features', 'done', 1, 0, 0, 0)",
+)
+
+
+def _of_first_schema(path: Path) -> Path:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = writer(path)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    _execute(path, *ROWS)
+    return path
+
+
+def _content(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(path)
+    found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    return found
+
+
+def test_a_ledger_of_the_first_schema_becomes_one_of_today_s_with_all_that_is_in_it(
+    tmp_path: Path,
+) -> None:
+    path = _of_first_schema(tmp_path / "ledger.db")
+    before = _content(path)
+
+    Ledger.open(path).close()
+
+    assert _content(path) == before
+    with reader(path) as engine, engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    assert _content(Path(f"{path}.before-{HEAD}")) == before
+
+
+def test_a_migration_killed_at_any_statement_is_done_by_the_next_start(tmp_path: Path) -> None:
+    first = _of_first_schema(tmp_path / "first.db")
+    before = _content(first)
+    killed = []
+    for step in range(1, 100):
+        path = Path(shutil.copy(first, tmp_path / f"{step}.db"))
+        done = subprocess.run([sys.executable, "-c", MIGRATE, path, str(step)], cwd=ROOT)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+        with reader(path) as engine:
+            killed.append(stamp(engine, path))
+
+        Ledger.open(path).close()
+
+        assert _content(path) == before
+        with reader(path) as engine, engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    # Killed before the one commit it is the old schema, never something between.
+    assert set(killed) == {"0001"}
+    assert len(killed) > 8
+
+
 # ---- what is no ledger of today
 
 
-@pytest.mark.parametrize("revision", ["0002", "9999", "ffffffffffff"])
+@pytest.mark.parametrize("revision", ["0003", "9999", "ffffffffffff"])
 def test_a_newer_ledger_is_refused_and_not_touched(ledger_file: Path, revision: str) -> None:
     _execute(ledger_file, f"UPDATE alembic_version SET version_num = '{revision}'")
     before = ledger_file.read_bytes()
@@ -264,8 +357,9 @@ def _last_page_missing(whole: bytes) -> bytes:
     return whole[:-4096]
 
 
-def _last_byte_missing(whole: bytes) -> bytes:
-    return whole[:-1]
+def _a_page_and_a_byte_missing(whole: bytes) -> bytes:
+    # One byte alone may be one that nothing uses: the last page can be an index without rows.
+    return whole[:-4097]
 
 
 def _zeros(whole: bytes) -> bytes:
@@ -285,7 +379,7 @@ def _schema_overwritten(whole: bytes) -> bytes:
         _header_only,
         _page_and_a_half,
         _last_page_missing,
-        _last_byte_missing,
+        _a_page_and_a_byte_missing,
         _zeros,
         _schema_overwritten,
     ],
@@ -298,8 +392,8 @@ def test_a_file_that_is_damaged_or_no_database_is_refused_by_name_and_kept(
 
     message = _refusal(ledger_file)
 
-    assert message.startswith(f"{ledger_file} cannot be read as a ledger (")
-    assert "Move it aside and run again" in message
+    assert message.startswith(f"{ledger_file} is damaged (")
+    assert "pipeline rebuild" in message
     assert ledger_file.read_bytes() == content
 
 

@@ -263,7 +263,7 @@ def test_a_failure_that_may_pass_is_tried_once_more_by_the_next_run_and_then_lef
     sandbox: Sandbox,
 ) -> None:
     sha = sandbox.add("song.wav")
-    sandbox.script({sha: "raise:io"})
+    sandbox.script({sha: "raise:unread"})
     for _ in range(3):
         sandbox.run("--stages", "note")
 

@@ -6,12 +6,13 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import artifacts, lock, manifest, recovery
 from pipeline.artifacts import OutputFolder
-from pipeline.errors import LockLost
+from pipeline.errors import LockLost, Unfit
 from pipeline.lock import HeldLock
 from pipeline.manifest import File, Manifest
 
@@ -190,6 +191,31 @@ def test_nothing_is_published_once_the_lock_file_is_gone(out: OutputFolder, held
         _publish(out, held, "a1", "one")
 
     assert not out.stage(b"song.wav", "note", "mix").exists()
+
+
+@pytest.mark.parametrize(
+    ("apart", "fit"), [(".tmp", False), (".trash", False), ("tracks", False), ("logs", True)]
+)
+def test_what_is_published_by_renames_must_lie_on_one_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: str, fit: bool
+) -> None:
+    """One of the folders is made to look like another disk's; `test_cli` mounts a real one."""
+    real = os.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        found = real(path, **options)
+        if path != tmp_path / apart:
+            return found
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
+
+    monkeypatch.setattr(os, "stat", stat)
+
+    if fit:
+        OutputFolder(tmp_path).prepare()
+        return
+    with pytest.raises(Unfit, match=r"are not on one file system.* Name another --out") as refused:
+        OutputFolder(tmp_path).prepare()
+    assert refused.value.exit_code == 4
 
 
 def test_an_error_of_the_exchange_that_is_no_lack_of_it_is_raised(tmp_path: Path) -> None:

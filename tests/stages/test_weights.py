@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,17 @@ from stages.weights import CATALOGUE, demucs_weights, find_model, models_folder
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of whom neither the environment nor the system knows a home: a container's number."""
+
+    def unknown(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
 def _settings(model: object) -> SeparationSettings:
@@ -61,6 +73,22 @@ def test_the_command_survives_a_home_with_a_space(
 
     command = next(line for line in blocked.value.remedy.splitlines() if "curl" in line)
     assert shlex.split(command)[3].startswith(str(tmp_path / "my home"))
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_a_model_of_the_catalogue_is_blocked_with_what_to_set() -> None:
+    with pytest.raises(StageBlocked, match="no home folder") as blocked:
+        demucs_weights(_settings("htdemucs"))
+
+    assert "HOME" in blocked.value.remedy
+    assert "--model FOLDER_OR_FILE" in blocked.value.remedy
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize("model", ["~/mine", "~/mine.safetensors", "~", "~nobody/mine"])
+def test_without_a_home_a_folder_below_it_is_no_model(model: str) -> None:
+    with pytest.raises(StageBlocked, match="There is no model, file or folder named '~"):
+        demucs_weights(_settings(model))
 
 
 def test_only_the_missing_files_of_a_bag_are_asked_for(home: Path) -> None:

@@ -1,0 +1,87 @@
+"""B1: the power is cut at the n-th system call that changes the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.conftest import Stage
+from tests.faults.disks import Disk
+from tests.faults.rows import row
+from tests.faults.scene import Scene, spread
+
+STEPS = {
+    "supervisor": {
+        "pwrite64": 10,
+        "fdatasync": 14,
+        "fsync": 6,
+        "rename": 3,
+        "mkdir": 4,
+        "write": 4,
+    },
+    "lane": {"fsync": 18, "write": 6, "rename": 3, "mkdir": 3, "sendto": 6},
+}
+_STILL = 6
+_CASES = [(role, call) for role, calls in STEPS.items() for call in calls]
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[list[Disk]]:
+    made: list[Disk] = []
+    yield made
+    for disk in made:
+        disk.remove()
+
+
+@row("B1")
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize(("role", "call"), _CASES, ids=[f"{role}-{call}" for role, call in _CASES])
+def test_a_power_cut_loses_nothing_that_the_ledger_calls_done(
+    role: str,
+    call: str,
+    part: int,
+    scene: Stage,
+    disks: list[Disk],
+    tmp_path: Path,
+    undisturbed: dict[str, object],
+) -> None:
+    for point in spread(scene("count").count(role, call), STEPS[role][call])[part::2]:
+        disk = Disk(tmp_path / f"disk{point}")
+        disks.append(disk)
+        box = scene(f"at{point}", out=disk.folder / "out")
+        _run_until(box, role, f"{call}:signal=STOP:when={point}", disk)
+        box.faults += 1
+        box.wait_until_gone()
+        disk.unmount()
+        disk.mount()
+
+        box.survived(undisturbed, again=2)
+
+        disk.remove()
+
+
+def _run_until(box: Scene, role: str, injection: str, disk: Disk) -> None:
+    """Run until one of the processes stops at its step, or to the end; then the power goes."""
+    call = injection.partition(":")[0]
+    run = box.start_traced(role, f"-e trace={call} -e inject={injection}")
+    end, still = time.monotonic() + 30, 0
+    # A traced process stands still for an instant at each call; the one that stays so is meant.
+    while run.poll() is None and still < _STILL:
+        still = still + 1 if any(_stopped(process) for process in box.processes()) else 0
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    disk.cut()
+    for process in box.processes():
+        process.kill()
+    run.communicate()
+
+
+def _stopped(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
+    except psutil.Error:
+        return False

@@ -1,0 +1,160 @@
+"""A process that has loaded `pipeline` and forks for each command: a sweep starts hundreds of them.
+
+What it forks is a process of its own, with its own SIGKILL; only the imports are shared.
+
+    python -m tests.zygote     one JSON object a line on stdin, one answer a line on stdout
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.sandbox import Sandbox
+
+
+class Zygote:
+    """The forking process, as a test holds it."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.zygote"],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, arguments: list[str], **options: Any) -> int:
+        """Run one command to its end; return its exit code, negative for a signal."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"arguments": arguments, **options}) + "\n")
+        self._process.stdin.flush()
+        return int(json.loads(self._process.stdout.readline()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.communicate(timeout=60)
+
+
+class QuickSandbox(Sandbox):
+    """A sandbox whose commands are forked."""
+
+    def __init__(self, root: Path, zygote: Zygote, *, registry: str) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        super().__init__(root, registry=registry)
+        self._zygote = zygote
+        self._files: set[Path] = set()
+
+    def command(self, *arguments: str, kill: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `pipeline` to its end."""
+        environment = dict(self.environment)
+        if kill is not None:
+            environment["NIGHTSHIFT_TEST_KILL"] = f"{kill}:{self.root / 'killed'}"
+        streams = [self.root / "stdout", self.root / "stderr"]
+        code = self._zygote.command(
+            list(arguments),
+            environment=environment,
+            folder=str(self.root),
+            streams=[str(stream) for stream in streams],
+        )
+        stdout, stderr = (stream.read_text() for stream in streams)
+        return subprocess.CompletedProcess(list(arguments), code, stdout, stderr)
+
+    def keep(self) -> None:
+        """Keep everything as it is now, to come back to."""
+        shutil.copytree(self.out, self.root / "kept")
+        self._files = {path for path in self.dataset.rglob("*") if self.out not in path.parents}
+
+    def come_back(self) -> None:
+        """Bring the outputs back to what was kept, and take away what was added to the dataset.
+
+        Sources that were changed or moved stay so. They are not copied: their inodes would be new.
+        """
+        shutil.rmtree(self.out)
+        shutil.copytree(self.root / "kept", self.out)
+        for path in sorted(self.dataset.rglob("*"), reverse=True):
+            if self.out not in path.parents and path not in self._files:
+                path.rmdir() if path.is_dir() else path.unlink()
+        self.forget_calls()
+        self.script({})
+
+    def killed(self) -> bool:
+        """Say whether the last command that was to be killed was, and forget it."""
+        flag = self.root / "killed"
+        was = flag.exists()
+        flag.unlink(missing_ok=True)
+        return was
+
+
+def finished(root: Path, zygote: Zygote, registry: str, *, tracks: int) -> QuickSandbox:
+    """Return a sandbox after a run, to come back to."""
+    box = QuickSandbox(root, zygote, registry=registry)
+    box.add_many(tracks)
+    done = box.run()
+    assert done.returncode == 0, done.stderr
+    box.check()
+    box.keep()
+    return box
+
+
+def _child(said: dict[str, Any]) -> None:
+    for number, stream in enumerate([os.devnull, *said["streams"]]):
+        flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        descriptor = os.open(stream, flags)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(said["folder"])
+    os.environ.clear()
+    os.environ.update(said["environment"])
+    from pipeline.cli import main
+
+    try:
+        code = main(said["arguments"])
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def serve() -> None:
+    """Fork for each line until there are no more."""
+    import alembic.command
+    import numpy
+    import soundfile
+
+    import pipeline.cli
+    import pipeline.collecting
+    import pipeline.supervisor
+    import pipeline.verifying
+
+    loaded = (alembic.command, numpy, soundfile, pipeline.cli, pipeline.collecting)
+    assert loaded
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _child(json.loads(line))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
