@@ -148,6 +148,27 @@ def time_looking(folder: Path) -> None:
     )
 
 
+def time_reading(dataset: Path, track: int, runs: int) -> None:
+    """Time what `status` and `show` ask, without the start of their process."""
+    planned = plan_of(dataset)
+    separation = next(job for job in planned if job.stage == "separation")
+    print("-- the same, asked within a process")
+    with reader(dataset / "_pipeline" / FILE_NAME) as engine:
+        reading = Reading(engine)
+        timed("status", *[lambda: reading.status(planned, separation)] * runs)
+        for how, name in names_of(track).items():
+            timed(f"show {how}", *[lambda name=name: reading.show(name)] * runs)
+
+
+def names_of(track: int) -> dict[str, str]:
+    """Return what `show` takes for a track."""
+    return {
+        "PATH": name_of(track),
+        "SUFFIX": name_of(track)[-11:],
+        "HASH": sha256_of(track)[:12],
+    }
+
+
 # ---- plans
 
 
@@ -161,7 +182,7 @@ def read_plans(dataset: Path) -> list[Statement]:
     ):
         reading = Reading(engine)
         reading.status(planned, separation)
-        for name in (name_of(5), name_of(5)[-11:], sha256_of(5)[:12]):
+        for name in names_of(5).values():
             reading.show(name)
     return statements
 

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
@@ -28,12 +27,14 @@ from typing import cast
 from benchmarks.ledger_methods import (
     PLAN_TRACKS,
     forget,
+    names_of,
     print_whole,
     read_plans,
     remember,
     run_plans,
     time_looking,
     time_methods,
+    time_reading,
 )
 from pipeline import artifacts
 from pipeline.ledger import Ledger
@@ -44,8 +45,6 @@ from tests.big_ledger import (
     JOBS_PER_TRACK,
     REGISTRY,
     make_ledger,
-    name_of,
-    sha256_of,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -91,21 +90,19 @@ def start(command: list[str], *, registry: str) -> subprocess.Popen[bytes]:
 def time_commands(big: Path, small: Path, tracks: int, runs: int) -> None:
     """Time the reading commands on both ledgers, in turn."""
     middle = tracks // 2
-    wanted: list[tuple[str, list[str], Callable[[int], str] | None]] = [
-        ("status", ["status"], None),
-        ("status --json", ["status", "--json"], None),
-        ("show PATH", ["show"], name_of),
-        ("show SUFFIX", ["show"], lambda track: name_of(track)[-11:]),
-        ("show HASH", ["show"], lambda track: sha256_of(track)[:12]),
-        ("tracks --state failed", ["tracks", "--state", "failed"], None),
-        ("tracks --state done", ["tracks", "--state", "done"], None),
+    wanted: list[tuple[str, list[str]]] = [
+        ("status", ["status"]),
+        ("status --json", ["status", "--json"]),
+        *((f"show {how}", ["show", how]) for how in names_of(middle)),
+        ("tracks --state failed", ["tracks", "--state", "failed"]),
+        ("tracks --state done", ["tracks", "--state", "done"]),
     ]
-    for shown, (command, *options), name in wanted:
+    for shown, (command, *options) in wanted:
         seconds: dict[Path, list[float]] = {big: [], small: []}
         peak = 0
         for _ in range(runs):
             for dataset, track in ((big, middle), (small, SMALL_TRACKS // 2)):
-                words = [command, str(dataset), *([name(track)] if name else []), *options]
+                words = [command, str(dataset), *(names_of(track).get(one, one) for one in options)]
                 took_s, bytes_ = spent(words)
                 seconds[dataset].append(took_s)
                 peak = max(peak, bytes_)
@@ -222,6 +219,7 @@ def main() -> None:
             flush=True,
         )
         time_commands(big, small, tracks, asked.runs)
+        time_reading(big, tracks // 2, asked.runs)
         time_cold(big, asked.runs)
         print_whole("status and show", read_plans(other))
         time_looking(Path(folder) / "outputs")

@@ -66,6 +66,7 @@ class Collected:
     """What a collection removed, or would remove, and which files of the user it met."""
 
     dry_run: bool
+    recovered: list[str] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
 
@@ -129,7 +130,7 @@ class Collection:
             if live is None or live.exists():
                 self._note("tmp", entry, *_count(entry))
         if not self._dry_run:
-            recover(self._mine.out)
+            self.collected.recovered = recover(self._mine.out)
 
     def trash(self) -> None:
         """Old versions; what no manifest there lists stays."""

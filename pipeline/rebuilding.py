@@ -27,6 +27,7 @@ PARTS = ("", "-wal", "-shm")
 class Rebuilt:
     """What the new ledger holds, and where the old one is, if there was one."""
 
+    recovered: tuple[str, ...]
     tracks: int
     jobs: int
     set_aside: str | None
@@ -55,6 +56,7 @@ def rebuild(config: RunConfig) -> Rebuilt:
         os.rename(new, old)
         sync_folder(config.out)
         return Rebuilt(
+            recovered=mine.recovered,
             tracks=len(search.homes),
             jobs=sum(home.jobs for home in search.homes.values()),
             set_aside=str(kept) if had_one else None,

@@ -18,6 +18,7 @@ from pipeline.published import published
 class Verified:
     """How the outputs were found. `jobs` were looked at, `opened` of them will be made anew."""
 
+    recovered: tuple[str, ...]
     jobs: int
     opened: int
     hashed: bool
@@ -54,7 +55,7 @@ def verify(out: Path, *, hash_all: bool, tell: Callable[[int], None]) -> Verifie
             tell(number)
         opened = inspector.tell(ledger.keeping)
         _strangers(mine, ledger, inspector)
-        return Verified(number, opened, hash_all, tuple(inspector.findings))
+        return Verified(mine.recovered, number, opened, hash_all, tuple(inspector.findings))
 
 
 def _strangers(mine: Held, ledger: Ledger, inspector: Inspector) -> None:

@@ -19,6 +19,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 def verified_json(found: Verified) -> dict[str, Any]:
     """Return what verify found, for programs."""
     return {
+        "recovered": found.recovered,
         "jobs": found.jobs,
         "hashed": found.hashed,
         "well": not found.wrong,
@@ -36,7 +37,7 @@ def findings(found: Verified) -> Iterator[str]:
 def verified(found: Verified, *, where: str) -> str:
     """Return what verify did, and what to do next."""
     how = "every file hashed" if found.hashed else "by names, sizes and times; --hash reads all"
-    lines = [f"{counted(found.jobs, 'job')} looked at, {how}."]
+    lines = [*_recovered(found), f"{counted(found.jobs, 'job')} looked at, {how}."]
     wrong = len(found.wrong)
     if wrong:
         lines.append(
@@ -61,7 +62,10 @@ def rebuilt_json(made: Rebuilt) -> dict[str, Any]:
 
 def rebuilt(made: Rebuilt, *, where: str) -> str:
     """Return what the new ledger holds, what it cannot know, and what to do next."""
-    lines = [f"a new ledger: {counted(made.tracks, 'track')}, {counted(made.jobs, 'job')} done."]
+    lines = [
+        *_recovered(made),
+        f"a new ledger: {counted(made.tracks, 'track')}, {counted(made.jobs, 'job')} done.",
+    ]
     if made.set_aside is not None:
         lines.append(f"The old one is kept as {made.set_aside}")
     if made.left:
@@ -99,7 +103,7 @@ def collected(found: Collected, *, where: str) -> str:
     if found.dry_run:
         lines = [f"{number}, {size(found.bytes)}, would go. Nothing was touched."]
     else:
-        lines = [f"{number} removed, {size(found.bytes)}."]
+        lines = [*_recovered(found), f"{number} removed, {size(found.bytes)}."]
     if found.kept:
         lines.append(
             f"{counted(len(found.kept), 'file')} that no manifest lists stay, named above: "
@@ -108,6 +112,10 @@ def collected(found: Collected, *, where: str) -> str:
     if not found.dry_run and any(one.kind == "stale" for one in found.removed):
         lines.append(f"What was stale is made anew by: pipeline run {where}")
     return "\n".join(lines)
+
+
+def _recovered(done: Verified | Rebuilt | Collected) -> list[str]:
+    return [f"recovered: {what}" for what in done.recovered]
 
 
 def size(count: int) -> str:

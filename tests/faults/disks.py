@@ -27,13 +27,16 @@ class Disk:
     which writes that reached the block layer are durable and whole; no torn sectors, no reordering.
     """
 
-    def __init__(self, folder: Path, *, megabytes: int = 48) -> None:
+    def __init__(self, folder: Path, *, like: Disk | None = None, megabytes: int = 48) -> None:
         self.folder = folder
         self._image = _IMAGES / f"nightshift-{os.getpid()}-{folder.name}.img"
-        folder.mkdir()
-        with self._image.open("wb") as image:
-            image.truncate(megabytes << 20)
-        sh("mkfs.ext4", "-q", "-F", str(self._image))
+        folder.mkdir(parents=True)
+        if like is not None:
+            sh("cp", "--sparse=always", str(like._image), str(self._image))
+        else:
+            with self._image.open("wb") as image:
+                image.truncate(megabytes << 20)
+            sh("mkfs.ext4", "-q", "-F", str(self._image))
         self.mount()
 
     def mount(self) -> None:

@@ -47,7 +47,7 @@ MUTANTS = [
         "    write_synced(attempt / manifests.FILE_NAME, text)\n"
         "    attempt.unlink()\n"
         "    return manifests.read(target)[1]\n",
-        "A2 and (fsync or write) or B1 and lane and fsync",
+        "B1 and replaced",
     ),
     Mutant(
         "the lane does not hold the lock",

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import manifest
 from tests.faults.conftest import Stage
 from tests.faults.disks import Disk
 from tests.faults.rows import row
@@ -60,6 +61,41 @@ def test_a_power_cut_loses_nothing_that_the_ledger_calls_done(
         disk.mount()
 
         box.survived(undisturbed, again=2)
+
+        disk.remove()
+
+
+@row("B1")
+@pytest.mark.parametrize(("call", "most"), [("fsync", 9), ("rename", 4), ("write", 5)])
+def test_a_power_cut_while_a_version_is_replaced_leaves_the_old_one_or_the_new_one_whole(
+    call: str,
+    most: int,
+    scene: Stage,
+    disks: list[Disk],
+    tmp_path: Path,
+    undisturbed: dict[str, object],
+) -> None:
+    old = Disk(tmp_path / "old")
+    disks.append(old)
+    first = scene("first", out=old.folder / "out")
+    assert first.run("--set", "note.flavour=1").returncode == 0
+    old.unmount()
+    counted = Disk(tmp_path / "counting", like=old)
+    disks.append(counted)
+    steps = scene("count", out=counted.folder / "out").count("lane", call)
+    for point in spread(steps, most):
+        disk = Disk(tmp_path / f"disk{point}", like=old)
+        disks.append(disk)
+        box = scene(f"at{point}", out=disk.folder / "out")
+        _run_until(box, "lane", f"{call}:signal=STOP:when={point}", disk)
+        box.faults += 1
+        box.wait_until_gone()
+        disk.unmount()
+        disk.mount()
+
+        for track in (box.out / "tracks").iterdir():
+            assert manifest.read(track / "note") is not None, f"{call} {point}: {track.name}"
+        box.survived(undisturbed, again=2, durable=False)
 
         disk.remove()
 

@@ -220,6 +220,7 @@ def test_what_is_well_is_well(whole: QuickSandbox) -> None:
 
     assert done.returncode == 0
     assert json.loads(done.stdout) == {
+        "recovered": [],
         "jobs": 3,
         "hashed": True,
         "well": True,
@@ -365,6 +366,21 @@ def test_a_version_that_an_old_ledger_never_saw_is_adopted_when_it_is_asked_for(
     assert {one["what"] for one in found} == {"other_version", "not_in_ledger"}
     assert box.run(*changed).returncode == 0
     assert box.calls().total() == 0
+    box.check()
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild", "gc"])
+def test_what_a_dead_run_had_finished_is_put_in_place_first(
+    box: QuickSandbox, command: str
+) -> None:
+    before = box.outputs()
+    os.rename(box.out / NOTE, box.out / ".tmp/0123456789abcdef")
+
+    done = box.command(command, str(box.dataset))
+
+    assert done.returncode == 0, done.stdout
+    assert f"recovered: published {NOTE}" in done.stderr
+    assert box.outputs() == before
     box.check()
 
 
