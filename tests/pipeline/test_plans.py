@@ -10,6 +10,8 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
@@ -22,6 +24,7 @@ from pipeline.ledger.jobs import Cause, Job, Published, Work
 from pipeline.ledger.plan import Planned, stale
 from pipeline.ledger.reading import Reading
 from pipeline.ledger.schema import State, jobs
+from pipeline.supervisor import Supervisor
 from tests.big_ledger import LAST_RUN, STAGES, make_ledger, name_of, plan_of, sha256_of
 from tests.plans import Statement, heard
 
@@ -115,6 +118,28 @@ def test_show_reads_the_names_of_all_paths_for_a_suffix_and_nothing_else(
     assert not [
         step for one in statements for step in one.plan if step.how.startswith("SCAN tracks")
     ]
+
+
+def test_a_name_as_it_is_shown_means_that_path_and_not_a_longer_one_that_ends_with_it(
+    ledger: Ledger, ledger_file: Path
+) -> None:
+    # A line feed in a name is shown as an escape, so the path itself is not what a user sees.
+    for number, (path, shown) in enumerate(
+        ((b"a\nb.wav", r"a\nb.wav"), (b"xa\nb.wav", r"xa\nb.wav"))
+    ):
+        ledger.files.add(LAST_RUN, [dataclasses.replace(_seen("x"), path=path, shown=shown)])
+        (known,) = ledger.files.to_probe(LAST_RUN, after=0, limit=1)
+        probed = dataclasses.replace(NEW, sha256=str(number) * 64)
+        ledger.files.add_track(LAST_RUN, known.id, probed, path, [ONE_KIND])
+
+    with reader(ledger_file) as engine:
+        found = {
+            name: len(Reading(engine).find(name)) for name in (r"a\nb.wav", r"\nb.wav", "b.wav")
+        }
+        (by_path,) = Reading(engine).find("a\nb.wav")
+        assert Reading(engine).find(r"a\nb.wav") == [by_path]
+
+    assert found == {r"a\nb.wav": 1, r"\nb.wav": 2, "b.wav": 2}
 
 
 # ---- what a run asks for each file, track and job
@@ -250,6 +275,35 @@ def test_what_a_start_or_an_end_reads_whole_is_named(
     statements = _of_writing(ledger, _once(ledger, planned)[what])
 
     assert set().union(*(one.whole() for one in statements)) <= MAY_READ_WHOLE[what]
+
+
+def test_a_sum_that_takes_long_is_taken_seldom() -> None:
+    """The work that is left, for the progress bar: a whole pass over the open jobs."""
+    now = {"s": 0.0}
+    taken: list[float] = []
+
+    def audio_left_s(run_id: int, stages: object) -> dict[tuple[str, str], float]:
+        taken.append(now["s"])
+        now["s"] += 0.5
+        return {}
+
+    supervisor: Any = object.__new__(Supervisor)
+    supervisor._todo_after, supervisor._todo_limited, supervisor._settled = 0.0, False, False
+    supervisor._night = SimpleNamespace(
+        clock=lambda: now["s"],
+        tell=lambda kind, **facts: None,
+        allowance=SimpleNamespace(full=False),
+        ledger=SimpleNamespace(jobs=SimpleNamespace(audio_left_s=audio_left_s)),
+        run_id=1,
+        blocked={},
+        config=SimpleNamespace(selected=("note",)),
+    )
+    while now["s"] < 60:
+        supervisor._tell_todo(SimpleNamespace(lane="features", scope="mix"))
+        now["s"] += 0.25
+
+    assert len(taken) * 0.5 / now["s"] < 0.06
+    assert len(taken) > 3
 
 
 def test_nobody_keeps_statistics_that_could_change_a_plan(ledger_file: Path) -> None:
