@@ -83,15 +83,16 @@ class Inspector:
         told = Trouble(Wrong.NOT_IN_LEDGER, manifests.FILE_NAME, known_as)
         self._note(folder, stage, scope, [told])
 
-    def tell(self, keeping: Keeping) -> int:
+    def reopen(self, keeping: Keeping) -> int:
         """Open in the ledger what was found wrong; return how many jobs that are, stems apart."""
         keeping.reopen(self._lost, stems_of=self._spoilt)
         return len(self._lost)
 
     def _settle(self, folder: Path, examined: Examined) -> None:
         """All is well, a file of the user beside it included: the next start need not look again."""
-        with suppress(PermissionError):  # of another user; it is only looked at again
-            settle(folder, examined.newest_ns)
+        if examined.stamp_ns != examined.newest_ns:
+            with suppress(PermissionError):  # of another user; it is only looked at again
+                settle(folder, examined.newest_ns)
 
     def _spoil(self, kept: Kept) -> None:
         self._spoilt[kept.track_id] = kept.folder
@@ -156,4 +157,4 @@ def notice(out: OutputFolder, lock: HeldLock, keeping: Keeping) -> tuple[int, li
     inspector = Inspector(out, lock)
     for kept in keeping.some(suspects):
         inspector.look(kept)
-    return inspector.tell(keeping), inspector.findings
+    return inspector.reopen(keeping), inspector.findings

@@ -124,12 +124,13 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Examined:
-    """A published folder as it was found. `newest_ns` is the newest time beside the manifest."""
+    """A published folder as it was found."""
 
     manifest: Manifest | None
     sha256: str | None
     troubles: tuple[Trouble, ...]
-    newest_ns: int = 0
+    stamp_ns: int = 0  # the manifest's time
+    newest_ns: int = 0  # the newest of all that is beside it
 
 
 def examine(folder: Path, *, hash_all: bool = False) -> Examined:
@@ -164,7 +165,8 @@ def examine(folder: Path, *, hash_all: bool = False) -> Examined:
             troubles.append(Trouble(Wrong.FILE_MISSING, file.name, "it is not there"))
         elif (trouble := _trouble(folder, file, entry, with_hash=is_suspect(entry))) is not None:
             troubles.append(trouble)
-    return Examined(manifest, hashlib.sha256(text).hexdigest(), tuple(troubles), newest_ns)
+    sha256 = hashlib.sha256(text).hexdigest()
+    return Examined(manifest, sha256, tuple(troubles), stamp_ns, newest_ns)
 
 
 def _no_manifest(what: Wrong, detail: str) -> Examined:

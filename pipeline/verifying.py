@@ -53,7 +53,7 @@ def verify(out: Path, *, hash_all: bool, tell: Callable[[int], None]) -> Verifie
         for number, kept in enumerate(ledger.keeping.every(), 1):
             inspector.look(kept)
             tell(number)
-        opened = inspector.tell(ledger.keeping)
+        opened = inspector.reopen(ledger.keeping)
         _strangers(mine, ledger, inspector)
         return Verified(mine.recovered, number, opened, hash_all, tuple(inspector.findings))
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox, Zygote
 
 TRACKS = {"supervisor": 4, "lane": 3}  # three: one done, one in hand, one decoded ahead
 FEW = 2  # one in hand, one decoded ahead; two can swap their names
@@ -23,11 +24,19 @@ PARTS = 4  # the sweep is cut in parts that can run beside each other
 MANY_STEPS = 40  # a sweep over fewer would have missed most of them
 
 
-def _sandbox(root: Path, *, tracks: int, registry: str = "tests.fakes:ONE") -> Sandbox:
-    root.mkdir()
-    box = Sandbox(root, registry=registry)
-    box.add_many(tracks)
-    return box
+Make = Callable[..., Sandbox]
+
+
+@pytest.fixture(scope="module")
+def make(zygote: Zygote) -> Make:
+    """Make a dataset whose commands are forked: a sweep would import for each of hundreds."""
+
+    def made(root: Path, *, tracks: int, registry: str = "tests.fakes:ONE") -> Sandbox:
+        box = QuickSandbox(root, zygote, registry=registry)
+        box.add_many(tracks)
+        return box
+
+    return made
 
 
 @dataclass(frozen=True)
@@ -39,11 +48,11 @@ class Calm:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Calm]:
+def calm(tmp_path_factory: pytest.TempPathFactory, make: Make) -> dict[str, Calm]:
     """An undisturbed run for each role whose steps are counted."""
     counted = {}
     for role, tracks in TRACKS.items():
-        box = _sandbox(tmp_path_factory.mktemp("calm") / role, tracks=tracks)
+        box = make(tmp_path_factory.mktemp("calm") / role, tracks=tracks)
         assert box.run(kill=f"{role}:0").returncode == 0
         box.check()
         counted[role] = Calm(box.steps(), box.outputs())
@@ -52,13 +61,13 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Calm]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
-    part: int, tmp_path: Path, calm: dict[str, Calm]
+    part: int, tmp_path: Path, calm: dict[str, Calm], make: Make
 ) -> None:
     undisturbed, tracks = calm["supervisor"], TRACKS["supervisor"]
     sweep = range(1 + part, undisturbed.steps + 1, PARTS)
     killed = 0
     for step in sweep:
-        box = _sandbox(tmp_path / str(step), tracks=tracks)
+        box = make(tmp_path / str(step), tracks=tracks)
         first = box.run(kill=f"supervisor:{step}")
         # Timing decides how much fits into one transaction, and with it how many steps a run has.
         assert first.returncode in (0, -signal.SIGKILL), f"step {step}: {first.stderr}"
@@ -78,13 +87,13 @@ def test_a_supervisor_killed_at_any_step_costs_at_most_the_track_in_hand(
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_lane_killed_at_any_step_is_started_again_by_the_same_run(
-    part: int, tmp_path: Path, calm: dict[str, Calm]
+    part: int, tmp_path: Path, calm: dict[str, Calm], make: Make
 ) -> None:
     undisturbed, tracks = calm["lane"], TRACKS["lane"]
     assert undisturbed.steps > 20
 
     for step in range(1 + part, undisturbed.steps + 1, PARTS):
-        box = _sandbox(tmp_path / str(step), tracks=tracks)
+        box = make(tmp_path / str(step), tracks=tracks)
 
         done = box.run(kill=f"lane:{step}")
 
@@ -95,12 +104,12 @@ def test_a_lane_killed_at_any_step_is_started_again_by_the_same_run(
         assert box.calls().total() <= tracks + 1, f"step {step}"
 
 
-def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
+def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path, make: Make) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    box = _sandbox(tmp_path / "box", tracks=10, registry="tests.fakes:STAGES")
-    calm = _sandbox(tmp_path / "calm", tracks=10, registry="tests.fakes:STAGES")
+    box = make(tmp_path / "box", tracks=10, registry="tests.fakes:STAGES")
+    calm = make(tmp_path / "calm", tracks=10, registry="tests.fakes:STAGES")
     assert calm.run().returncode == 0
 
     for number in range(20):
@@ -128,8 +137,8 @@ def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
 EVERY = 6  # of the steps; all six parts are the whole sweep, half of it has to do in `make test`
 
 
-def _finished(root: Path) -> Sandbox:
-    box = _sandbox(root, tracks=FEW)
+def _finished(root: Path, make: Make) -> Sandbox:
+    box = make(root, tracks=FEW)
     assert box.run().returncode == 0
     box.forget_calls()
     return box
@@ -153,9 +162,9 @@ def _swap(box: Sandbox) -> list[str]:
     return []
 
 
-def _calm(root: Path, scene: Callable[[Sandbox], list[str]], role: str) -> Calm:
+def _calm(root: Path, make: Make, scene: Callable[[Sandbox], list[str]], role: str) -> Calm:
     """Bring a scene in order without being disturbed."""
-    box = _finished(root)
+    box = _finished(root, make)
     assert box.run(*scene(box), kill=f"{role}:0").returncode == 0
     return Calm(box.steps(), _peaks(box))
 
@@ -167,14 +176,19 @@ def _calm(root: Path, scene: Callable[[Sandbox], list[str]], role: str) -> Calm:
     ids=["a changed setting", "a changed setting, the lane", "swapped sources"],
 )
 def test_a_kill_while_outputs_are_replaced_or_moved_loses_and_mixes_up_nothing(
-    scene: Callable[[Sandbox], list[str]], role: str, computed: int, part: int, tmp_path: Path
+    scene: Callable[[Sandbox], list[str]],
+    role: str,
+    computed: int,
+    part: int,
+    tmp_path: Path,
+    make: Make,
 ) -> None:
-    undisturbed = _calm(tmp_path / "calm", scene, role)
+    undisturbed = _calm(tmp_path / "calm", make, scene, role)
     sweep = range(1 + part, undisturbed.steps + 1, EVERY)
     killed = 0
 
     for step in sweep:
-        box = _finished(tmp_path / str(step))
+        box = _finished(tmp_path / str(step), make)
         arguments = scene(box)
         first = box.run(*arguments, kill=f"{role}:{step}")
         box.wait_until_gone()
