@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.child import Child, ending
-from pipeline.ledger.jobs import Cause, Job, Work
+from pipeline.ledger.jobs import Cause
+from pipeline.ledger.work import Job, Work
 from pipeline.night import Night
 from pipeline.watch import Watch
 from stages.base import Reason

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.amounts import size
 from pipeline.night import Night
-from pipeline.room import size
 
 _EVERY_S = 10.0
 

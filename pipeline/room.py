@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from pipeline.amounts import size
 from pipeline.ledger.outlook import Open
 from stages.base import Declaration, StageSettings
 
@@ -89,11 +90,3 @@ class Sizes:
             * (1.0 if limit is None or not one.jobs else min(1.0, limit / one.jobs))
             for one in work
         )
-
-
-def size(number: float) -> str:
-    """Return a number of bytes for people, in decimal units."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(number) >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number:.0f} bytes"

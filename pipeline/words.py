@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pipeline.amounts import size
 from pipeline.texts import counted
 
 if TYPE_CHECKING:
     from pipeline.collecting import Collected
     from pipeline.rebuilding import Rebuilt
     from pipeline.verifying import Verified
-
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def verified_json(found: Verified) -> dict[str, Any]:
@@ -116,11 +115,3 @@ def collected(found: Collected, *, where: str) -> str:
 
 def _recovered(done: Verified | Rebuilt | Collected) -> list[str]:
     return [f"recovered: {what}" for what in done.recovered]
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people read it."""
-    amount, unit = float(count), 0
-    while amount >= 1000 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{count} {_UNITS[0]}"

@@ -13,7 +13,8 @@ from pipeline.claims import Claims
 from pipeline.errors import LockLost, Unfit
 from pipeline.identity import identity, signed
 from pipeline.ledger.files import SeenFile
-from pipeline.ledger.jobs import Cause, Job, Published, Work
+from pipeline.ledger.jobs import Cause, Published
+from pipeline.ledger.work import Job, Work
 from pipeline.machine import processor
 from pipeline.night import Night
 from pipeline.order import JobOrder, LaneOrder, StageOrder, WorkOrder

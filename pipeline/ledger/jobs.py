@@ -15,8 +15,6 @@ from pipeline.ledger.transactions import Transactions
 from pipeline.ledger.work import Job, Work, begin_attempts
 from stages.base import STEMS_FROM
 
-__all__ = ["Cause", "Job", "Jobs", "Outcome", "Published", "Work", "close_attempts"]
-
 DEATHS_ALLOWED = 1
 
 

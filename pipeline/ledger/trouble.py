@@ -22,13 +22,13 @@ def broken(error: BaseException, path: Path) -> LedgerBroken:
     code = _code(cause)
     if code in _DAMAGE:
         return LedgerDamaged(path, str(cause))
-    if code == sqlite3.SQLITE_FULL or _is_full(path):
-        return LedgerBroken(f"{path}: the disk is full ({cause}). Free some space and {_AGAIN}")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerBroken(
             f"{path} is locked by another program ({cause}). Close whatever has it open for "
             f"writing (`fuser {path}` names it) and {_AGAIN}"
         )
+    if code == sqlite3.SQLITE_FULL or _is_full(path):
+        return LedgerBroken(f"{path}: the disk is full ({cause}). Free some space and {_AGAIN}")
     return LedgerBroken(
         f"{path}: the ledger cannot be used ({cause}). See whether the disk is well and the folder "
         f"yours, and {_AGAIN}"

@@ -22,13 +22,15 @@ def test_a_killed_supervisor_is_resumed_by_the_next_run(
     call: str, part: int, scene: Stage, undisturbed: dict[str, object]
 ) -> None:
     points = spread(scene("count").count("supervisor", call), SUPERVISOR[call])[part::2]
-    box = None
+    box, killed = None, 0
     for point in points:
         box = scene(f"at{point}")
-        was_killed(box.traced("supervisor", f"{call}:signal=KILL:when={point}"))
+        killed += was_killed(box.traced("supervisor", f"{call}:signal=KILL:when={point}"))
         box.survived(undisturbed)
     if box is not None:
         box.does_nothing_more()
+    # Some commits join others under load, so that a run may make fewer calls than were counted.
+    assert killed >= len(points) * 3 // 4
 
 
 @row("A2")
@@ -58,12 +60,14 @@ def test_a_recovery_killed_at_any_step_is_recovered_from(
 ) -> None:
     """What it finds: a version being replaced by a whole attempt, and another half written."""
     counted = _half_done(scene("count"))
-    for point in spread(_calls_before_work(counted, call), RECOVERY[call]):
+    points, killed = spread(_calls_before_work(counted, call), RECOVERY[call]), 0
+    for point in points:
         box = _half_done(scene(f"at{point}"))
 
-        was_killed(box.traced("supervisor", f"{call}:signal=KILL:when={point}"))
+        killed += was_killed(box.traced("supervisor", f"{call}:signal=KILL:when={point}"))
 
         box.survived(undisturbed, again=3, durable=False)
+    assert killed >= len(points) * 3 // 4
 
 
 def _half_done(box: Scene) -> Scene:

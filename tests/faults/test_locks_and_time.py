@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.conftest import Stage
 from tests.faults.rows import row
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, was_killed
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
@@ -70,7 +70,7 @@ def test_a_lock_file_left_by_a_killed_run_is_no_obstacle(
     scene: Stage, undisturbed: dict[str, object]
 ) -> None:
     box = scene()
-    box.traced("supervisor", "fdatasync:signal=KILL:when=9")
+    assert was_killed(box.traced("supervisor", "fdatasync:signal=KILL:when=9"))
     assert (box.out / "run.lock").exists()
 
     box.survived(undisturbed)
@@ -137,7 +137,7 @@ def test_clocks_that_jump_between_a_kill_and_the_next_run_change_nothing(
         pytest.skip("needs libfaketime")
     box = scene()
     box.environment.update(LD_PRELOAD=FAKETIME, FAKETIME=first, FAKETIME_DONT_FAKE_MONOTONIC="1")
-    box.traced("supervisor", "fdatasync:signal=KILL:when=13")
+    assert was_killed(box.traced("supervisor", "fdatasync:signal=KILL:when=13"))
     box.environment["FAKETIME"] = then
     box.faults += 1
 

@@ -50,11 +50,12 @@ def test_a_power_cut_loses_nothing_that_the_ledger_calls_done(
     tmp_path: Path,
     undisturbed: dict[str, object],
 ) -> None:
-    for point in spread(scene("count").count(role, call), STEPS[role][call])[part::2]:
+    points, in_time = spread(scene("count").count(role, call), STEPS[role][call])[part::2], 0
+    for point in points:
         disk = Disk(tmp_path / f"disk{point}")
         disks.append(disk)
         box = scene(f"at{point}", out=disk.folder / "out")
-        _run_until(box, role, f"{call}:signal=STOP:when={point}", disk)
+        in_time += _run_until(box, role, f"{call}:signal=STOP:when={point}", disk)
         box.faults += 1
         box.wait_until_gone()
         disk.unmount()
@@ -63,6 +64,7 @@ def test_a_power_cut_loses_nothing_that_the_ledger_calls_done(
         box.survived(undisturbed, again=2)
 
         disk.remove()
+    assert in_time >= len(points) * 3 // 4, "the run was over before the power went"
 
 
 @row("B1")
@@ -83,11 +85,12 @@ def test_a_power_cut_while_a_version_is_replaced_leaves_the_old_one_or_the_new_o
     counted = Disk(tmp_path / "counting", like=old)
     disks.append(counted)
     steps = scene("count", out=counted.folder / "out").count("lane", call)
-    for point in spread(steps, most):
+    points, in_time = spread(steps, most), 0
+    for point in points:
         disk = Disk(tmp_path / f"disk{point}", like=old)
         disks.append(disk)
         box = scene(f"at{point}", out=disk.folder / "out")
-        _run_until(box, "lane", f"{call}:signal=STOP:when={point}", disk)
+        in_time += _run_until(box, "lane", f"{call}:signal=STOP:when={point}", disk)
         box.faults += 1
         box.wait_until_gone()
         disk.unmount()
@@ -98,10 +101,15 @@ def test_a_power_cut_while_a_version_is_replaced_leaves_the_old_one_or_the_new_o
         box.survived(undisturbed, again=2, durable=False)
 
         disk.remove()
+    assert in_time >= len(points) * 3 // 4, "the run was over before the power went"
 
 
-def _run_until(box: Scene, role: str, injection: str, disk: Disk) -> None:
-    """Run until one of the processes stops at its step, or to the end; then the power goes."""
+def _run_until(box: Scene, role: str, injection: str, disk: Disk) -> bool:
+    """Run until one of the processes stops at its step, or to the end; then the power goes.
+
+    Returns:
+        Whether it went before the end.
+    """
     call = injection.partition(":")[0]
     run = box.start_traced(role, f"-e trace={call} -e inject={injection}")
     end, still = time.monotonic() + 30, 0
@@ -110,10 +118,12 @@ def _run_until(box: Scene, role: str, injection: str, disk: Disk) -> None:
         still = still + 1 if any(_stopped(process) for process in box.processes()) else 0
         assert time.monotonic() < end
         time.sleep(0.005)
+    in_time = run.poll() is None
     disk.cut()
     for process in box.processes():
         process.kill()
     run.communicate()
+    return in_time
 
 
 def _stopped(process: psutil.Process) -> bool:

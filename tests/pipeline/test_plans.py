@@ -20,10 +20,11 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.connect import reader
 from pipeline.ledger.counting import JobCounts
 from pipeline.ledger.files import KnownTrack, Probed, SeenFile
-from pipeline.ledger.jobs import Cause, Job, Published, Work
+from pipeline.ledger.jobs import Cause, Published
 from pipeline.ledger.plan import Planned, stale
 from pipeline.ledger.reading import Reading
 from pipeline.ledger.schema import State, jobs
+from pipeline.ledger.work import Job, Work
 from pipeline.supervisor import Supervisor
 from tests.big_ledger import LAST_RUN, STAGES, make_ledger, name_of, plan_of, sha256_of
 from tests.plans import Statement, heard

@@ -12,10 +12,11 @@ import pytest
 
 from pipeline import texts
 from pipeline.allowance import Allowance, InHand
+from pipeline.amounts import size
 from pipeline.events import Event
 from pipeline.ledger.outlook import Open
 from pipeline.pace import Pace
-from pipeline.room import Room, Sizes, size
+from pipeline.room import Room, Sizes
 from stages import STAGES
 from stages.base import JsonValue
 from stages.settings import SeparationSettings
