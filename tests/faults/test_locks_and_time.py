@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.faults.conftest import Stage
 from tests.faults.rows import row
 from tests.faults.scene import Scene, was_killed
 
+FAKED_CLOCK = Path(__file__).parent / "faked_clock"
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
@@ -136,7 +138,12 @@ def test_clocks_that_jump_between_a_kill_and_the_next_run_change_nothing(
     if not os.path.exists(FAKETIME):
         pytest.skip("needs libfaketime")
     box = scene()
-    box.environment.update(LD_PRELOAD=FAKETIME, FAKETIME=first, FAKETIME_DONT_FAKE_MONOTONIC="1")
+    box.environment.update(
+        LD_PRELOAD=FAKETIME,
+        FAKETIME=first,
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        PYTHONPATH=f"{FAKED_CLOCK}:{box.environment['PYTHONPATH']}",
+    )
     assert was_killed(box.traced("supervisor", "fdatasync:signal=KILL:when=13"))
     box.environment["FAKETIME"] = then
     box.faults += 1
