@@ -168,6 +168,13 @@ def _seen(name: str) -> SeenFile:
     return SeenFile(name.encode(), name, 1, 2, 3, 4, 5)
 
 
+def _seen_as_made(number: int) -> SeenFile:
+    time_ns = 1_700_000_000_000_000_000 + number
+    return SeenFile(
+        name_of(number).encode(), "", 30_000_000, time_ns, time_ns, 1_000_000 + number, 65_024
+    )
+
+
 def _taken_in(ledger: Ledger) -> None:
     ledger.files.add(LAST_RUN, [_seen("new.flac"), _seen(name_of(9))])
     ledger.files.recognise(LAST_RUN, [_seen("new.flac"), _seen(name_of(11))], stages=ALL)
@@ -213,6 +220,23 @@ PER_JOB: dict[str, Callable[[Ledger], object]] = {
     "probe_died": lambda ledger: ledger.files.probe_died(3),
     "drop_track": _replaced,
 }
+
+
+@pytest.mark.parametrize("stages", [["loudness"], ["loudness", "separation"]], ids=len)
+def test_tracks_and_stems_are_queued_track_by_track_however_many_stages_are_wanted(
+    ledger: Ledger, stages: list[str]
+) -> None:
+    def queue() -> None:
+        ledger.files.recognise(LAST_RUN, [_seen_as_made(11)], stages=stages)
+        ledger.jobs.want_stems(LAST_RUN, 11, stages)
+
+    updates = [
+        one for one in _of_writing(ledger, queue) if one.sql.startswith("UPDATE jobs SET rank")
+    ]
+
+    assert len(updates) == 2
+    for one in updates:
+        assert all("(track_id=?" in step.how for step in one.plan), one
 
 
 @pytest.mark.parametrize("what", PER_JOB)
