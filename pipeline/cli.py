@@ -338,7 +338,7 @@ def doctor(
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put the music.")] = Path("demo-music"),
 ) -> int:
-    """Synthesise three short pieces and take them through every stage this machine can do."""
+    """Take five short pieces of music through every stage this machine can do, offline."""
     from pipeline.demo import demonstrate
     from pipeline.progress import Progress
 

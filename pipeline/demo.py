@@ -1,7 +1,8 @@
-"""The demo: three pieces of music made on the spot, through everything this machine can do."""
+"""The demo: five short pieces of music, shipped with the project, through all that can be done here."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,17 +13,16 @@ from pipeline.machine import Machine
 from pipeline.recipe import recipes
 from pipeline.supervisor import run
 
+_MUSIC = Path(__file__).parent / "music" / "bundled"
+
 
 def demonstrate(
     folder: Path, *, environment: Mapping[str, str], emit: Emit, say: Callable[[str], None]
 ) -> int:
-    """Make the music, run the stages that can run, name the others; return the exit code."""
-    from pipeline.demo_music import write_demo_music
-
-    folder.mkdir(parents=True, exist_ok=True)
-    say(f"Synthesising three short pieces into {folder}/ …")
-    for path in write_demo_music(folder):
-        say(f"  {path.name}")
+    """Put the music there, run the stages that can run, name the others; return the exit code."""
+    say(f"Five short pieces of music, into {folder}/:")
+    for name in put_music(folder):
+        say(f"  {name}")
     config = load(folder, environment=environment)
     cannot = _cannot(config)
     can = [name for name in config.declarations if name not in cannot]
@@ -40,6 +40,19 @@ def demonstrate(
         f"  pipeline query {where} \"SELECT path, value FROM feature WHERE name = 'integrated_lufs'\""
     )
     return report.exit_code
+
+
+def put_music(folder: Path) -> list[str]:
+    """Copy the bundled music into a folder that is made if need be; return the files' names.
+
+    What is there already stays as it is, so that a second demo finds its work done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = sorted(file.name for file in _MUSIC.iterdir())
+    for name in names:
+        if not (folder / name).exists():
+            shutil.copyfile(_MUSIC / name, folder / name)
+    return names
 
 
 def _cannot(config: RunConfig) -> dict[str, str]:

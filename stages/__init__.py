@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from stages.base import Declaration, Scope
+from stages.essentia_models import essentia_weights
 from stages.settings import (
+    ChromaSettings,
+    EssentiaSettings,
     LoudnessSettings,
+    OnsetsSettings,
     SeparationSettings,
+    SpectralSettings,
+    chroma_bytes,
+    essentia_bytes,
     loudness_bytes,
+    onsets_bytes,
     separation_bytes,
+    spectral_bytes,
 )
 from stages.weights import demucs_weights
+
+_LIBROSA = ("numpy", "scipy", "numba", "soundfile", "soxr", "librosa")
 
 # In the order of a run. A stage is imported by the lane that runs it, never by reading commands.
 STAGES: dict[str, Declaration] = {
@@ -25,6 +36,51 @@ STAGES: dict[str, Declaration] = {
             extra="features",
             libraries=("numpy", "scipy", "soundfile", "soxr"),
             bytes_per_audio_s=loudness_bytes,
+        ),
+        Declaration(
+            name="onsets",
+            target="stages.onsets:Onsets",
+            version=1,
+            lane="features",
+            scopes=(Scope.MIX, Scope.STEMS),
+            settings=OnsetsSettings,
+            extra="features",
+            libraries=_LIBROSA,
+            bytes_per_audio_s=onsets_bytes,
+        ),
+        Declaration(
+            name="chroma",
+            target="stages.chroma:Chroma",
+            version=1,
+            lane="features",
+            scopes=(Scope.MIX, Scope.STEMS),
+            settings=ChromaSettings,
+            extra="features",
+            libraries=_LIBROSA,
+            bytes_per_audio_s=chroma_bytes,
+        ),
+        Declaration(
+            name="spectral",
+            target="stages.spectral:Spectral",
+            version=1,
+            lane="features",
+            scopes=(Scope.MIX, Scope.STEMS),
+            settings=SpectralSettings,
+            extra="features",
+            libraries=_LIBROSA,
+            bytes_per_audio_s=spectral_bytes,
+        ),
+        Declaration(
+            name="essentia",
+            target="stages.essentia:Essentia",
+            version=1,
+            lane="features",
+            scopes=(Scope.MIX, Scope.STEMS),
+            settings=EssentiaSettings,
+            extra="essentia",
+            libraries=("numpy", "soundfile", "soxr", "essentia-tensorflow"),
+            weights=essentia_weights,
+            bytes_per_audio_s=essentia_bytes,
         ),
         Declaration(
             name="separation",

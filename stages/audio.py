@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+from stages.downmix import to_mono
+
+View = TypeVar("View")
 
 
 class Audio:
@@ -20,8 +26,8 @@ class Audio:
     def __init__(self, samples: NDArray[np.float32], sample_rate_hz: int) -> None:
         self.samples = samples
         self.sample_rate_hz = sample_rate_hz
-        self._at_rate: dict[int, NDArray[np.float32]] = {sample_rate_hz: samples}
-        self._lock = threading.Lock()
+        self._views: dict[Hashable, Any] = {}
+        self._lock = threading.RLock()  # a view may be made from another one
 
     @property
     def channels(self) -> int:
@@ -39,12 +45,36 @@ class Audio:
         soxr at quality HQ, the one converter of all stages, so that their numbers match. Length is
         `round(samples * new / old)`, within one sample. Empty stays empty.
         """
-        with self._lock:
-            if sample_rate_hz not in self._at_rate:
-                self._at_rate[sample_rate_hz] = self._resampled(sample_rate_hz)
-            return self._at_rate[sample_rate_hz]
+        if sample_rate_hz == self.sample_rate_hz:
+            return self.samples
+        return self.once(
+            ("at_rate", sample_rate_hz), lambda: self._resampled(self.samples, sample_rate_hz)
+        )
 
-    def _resampled(self, sample_rate_hz: int) -> NDArray[np.float32]:
-        frames = np.ascontiguousarray(self.samples.T)
+    def mono(self, sample_rate_hz: int) -> NDArray[np.float32]:
+        """Return one channel at a rate, shape `(samples,)`: the mean of left and right.
+
+        Mixed down by `to_mono` first and resampled then, which is the same and costs less.
+        """
+        return self.once(
+            ("mono", sample_rate_hz),
+            lambda: self._resampled(to_mono(self.samples)[np.newaxis], sample_rate_hz)[0],
+        )
+
+    def once(self, name: Hashable, make: Callable[[], View]) -> View:
+        """Return the view of this name, made at the first call and kept as long as the audio.
+
+        Treat it as read-only: other stages get the same object.
+        """
+        with self._lock:
+            if name not in self._views:
+                self._views[name] = make()
+            view: View = self._views[name]
+            return view
+
+    def _resampled(self, samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+        if sample_rate_hz == self.sample_rate_hz:
+            return samples
+        frames = np.ascontiguousarray(samples.T)
         converted = soxr.resample(frames, self.sample_rate_hz, sample_rate_hz, quality="HQ")
         return np.ascontiguousarray(converted.T, dtype=np.float32)

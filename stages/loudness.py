@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from stages import bs1770
 from stages.audio import Audio
-from stages.base import Facts, Stage, Track
+from stages.base import Tick
 from stages.bs1770 import GATING_HOP_STEPS, MOMENTARY_STEPS, SHORT_TERM_STEPS, Levels
-from stages.outputs import Missing, Scalar, write_features, write_frames
+from stages.measure import Measured, Measuring
+from stages.outputs import Missing, Scalar
 from stages.settings import LoudnessSettings
 
 _SILENCE = Missing(f"silence: nothing above {bs1770.SILENCE_DB:g} dB")
@@ -21,31 +20,18 @@ _BLOCKS_BELOW_GATE = Missing(f"no 400 ms above the gate of {bs1770.ABSOLUTE_GATE
 _WINDOWS_BELOW_GATE = Missing(f"no 3 s above the gate of {bs1770.ABSOLUTE_GATE_LUFS:g} LUFS")
 
 
-class Loudness(Stage[LoudnessSettings]):
+class Loudness(Measuring[LoudnessSettings]):
     """Loudness (EBU R 128), loudness range, peaks and RMS of every source, and their course."""
 
-    def run(self, track: Track, out: Path) -> Facts:
-        measured: dict[str, Levels] = {}
-        for name, audio in track.sources.items():
-            measured[name] = self._levels(track, audio, before=len(measured))
-        hop = self.settings.series_hop_ms * bs1770.STEPS_PER_S // 1000
-        write_features(out, {name: features(found) for name, found in measured.items()})
-        write_frames(out, {name: series(found, hop=hop) for name, found in measured.items()})
-        return {}
-
-    def _levels(self, track: Track, audio: Audio, *, before: int) -> Levels:
-        sources = len(track.sources)
-
-        def tick(done_s: float) -> None:
-            # In seconds of the track, whatever the number of its sources.
-            track.tick((before * track.duration_s + done_s) / sources)
-
-        return bs1770.levels(
+    def measure(self, audio: Audio, tick: Tick) -> Measured:
+        found = bs1770.levels(
             audio.samples,
             audio.sample_rate_hz,
             true_peak_oversampling=self.settings.true_peak_oversampling,
             tick=tick,
         )
+        hop = self.settings.series_hop_ms * bs1770.STEPS_PER_S // 1000
+        return Measured(features(found), series(found, hop=hop))
 
 
 def features(found: Levels) -> dict[str, Scalar]:

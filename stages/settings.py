@@ -21,6 +21,32 @@ class LoudnessSettings(StageSettings):
     series_hop_ms: Annotated[Literal[50, 100], BeforeValidator(_number)] = 100
 
 
+class OnsetsSettings(StageSettings):
+    """Settings of the `onsets` stage: none."""
+
+
+class ChromaSettings(StageSettings):
+    """Settings of the `chroma` stage: none."""
+
+
+class SpectralSettings(StageSettings):
+    """Settings of the `spectral` stage."""
+
+    mfcc_count: int = Field(default=20, ge=1, le=128)
+
+
+class EssentiaSettings(StageSettings):
+    """Settings of the `essentia` stage.
+
+    `models`: `imported` takes those that are on this machine, `musicnn` asks for them, `none`
+    leaves them out. What enters the fingerprint is the weights' hashes.
+    """
+
+    models: Literal["imported", "musicnn", "none"] = Field(
+        default="imported", json_schema_extra=FREE
+    )
+
+
 class SeparationSettings(StageSettings):
     """Settings of the `separation` stage.
 
@@ -38,6 +64,10 @@ class SeparationSettings(StageSettings):
 _STEM_BYTES_PER_AUDIO_S = 158_000
 _SERIES_BYTES_PER_AUDIO_S = 1_000  # of all stems together, at a hop of 100 ms
 
+# Of four stems together, four bytes a value: one each 512 samples at 22,050 Hz; one each patch.
+_FRAME_VALUE_BYTES_PER_AUDIO_S = 4 * 4 * 22_050 / 512
+_MUSICNN_BYTES_PER_AUDIO_S = 4 * 4 * (50 + 200 + 1) / 1.488
+
 
 def separation_bytes(settings: StageSettings) -> float:
     """Return what the stems of a second of music take on disk, about."""
@@ -51,3 +81,25 @@ def loudness_bytes(settings: StageSettings) -> float:
     """Return what the series of a second of music take on disk, at most."""
     assert isinstance(settings, LoudnessSettings)
     return _SERIES_BYTES_PER_AUDIO_S * 100 / settings.series_hop_ms
+
+
+def onsets_bytes(settings: StageSettings) -> float:
+    """Return what the envelope, its times and the events of a second take on disk, about."""
+    return 3 * _FRAME_VALUE_BYTES_PER_AUDIO_S
+
+
+def chroma_bytes(settings: StageSettings) -> float:
+    """Return what the chroma of a second takes on disk, about."""
+    return 13 * _FRAME_VALUE_BYTES_PER_AUDIO_S
+
+
+def spectral_bytes(settings: StageSettings) -> float:
+    """Return what the series of a second take on disk, about."""
+    assert isinstance(settings, SpectralSettings)
+    return (13 + settings.mfcc_count) * _FRAME_VALUE_BYTES_PER_AUDIO_S
+
+
+def essentia_bytes(settings: StageSettings) -> float:
+    """Return what tags and embeddings of a second take on disk, about."""
+    assert isinstance(settings, EssentiaSettings)
+    return 0.0 if settings.models == "none" else _MUSICNN_BYTES_PER_AUDIO_S

@@ -29,8 +29,7 @@ from pipeline.manifest import Manifest
 from stages import STAGES
 from stages.audio import Audio
 from stages.base import Reason, Track
-from stages.loudness import Loudness
-from stages.settings import LoudnessSettings
+from stages.settings import EssentiaSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -39,6 +38,7 @@ PAGES = [
 ]
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
 DATA_FORMAT = ROOT / "docs" / "data-format.md"
+FEATURES = ROOT / "docs" / "features.md"
 ADD_A_STAGE = ROOT / "docs" / "add-a-stage.md"
 MUSIC = {"album/rain.wav": 1.0, "harbour.wav": 4.0, "lanterns.wav": 0.5}
 
@@ -196,35 +196,65 @@ def test_the_keys_of_a_manifest_are_documented() -> None:
     assert set(documented) == {field.name for field in dataclasses.fields(Manifest)}
 
 
-def test_the_features_of_loudness_are_documented(tmp_path: Path) -> None:
-    text = text_of(DATA_FORMAT)
+MEASURING = [name for name, declared in STAGES.items() if declared.lane == "features"]
+each_measuring_stage = pytest.mark.parametrize("name", MEASURING)
+_PITCH_CLASSES = "c|c_sharp|d|d_sharp|e|f|f_sharp|g|g_sharp|a|a_sharp|b"
+
+
+def family(name: str) -> str:
+    """Return the name under which a page speaks of a feature that there are several of."""
+    name = re.sub(r"^(contrast|mfcc)_\d+_", r"\1_N_", name)
+    return re.sub(rf"^chroma_({_PITCH_CLASSES})_mean$", "chroma_P_mean", name)
+
+
+def measured(name: str, sources: dict[str, Audio], out: Path) -> dict[str, dict[str, object]]:
+    module, _, kind = STAGES[name].target.partition(":")
+    settings = EssentiaSettings(models="none") if name == "essentia" else STAGES[name].settings()
+    stage = getattr(importlib.import_module(module), kind)(settings)
+    stage.load()
+    stage.run(Track("0" * 64, sources), out)
+    features: dict[str, dict[str, object]] = json.loads((out / "features.json").read_text())
+    return features
+
+
+@each_measuring_stage
+def test_the_features_of_a_stage_are_documented_in_their_order(name: str, tmp_path: Path) -> None:
+    text = text_of(FEATURES)
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 4 * 44_100)).astype(np.float32)
 
-    Loudness(LoudnessSettings()).run(Track("0" * 64, {"mix": Audio(noise, 44_100)}), tmp_path)
+    features = measured(name, {"mix": Audio(noise, 44_100)}, tmp_path)
 
-    features = json.loads((tmp_path / "features.json").read_text(encoding="utf-8"))
-    assert first_cells(section(text, "### Loudness: features")) == list(features["mix"])
+    models = {"tag_T", "H_C", "musicnn_tags", "musicnn_embeddings", "musicnn_times_s"}
+    listed = [
+        one for one in first_cells(section(text, f"### {name}: features")) if one not in models
+    ]
+    assert listed == list(dict.fromkeys(map(family, features["mix"])))
     with np.load(tmp_path / "frames.npz") as frames:
-        series = [f"mix.{name}" for name in first_cells(section(text, "### Loudness: series"))]
-        assert series == list(frames)
-        assert all(frames[name].size for name in frames)
+        series = first_cells(section(text, f"### {name}: series"))
+        assert [f"mix.{one}" for one in series if one not in models] == list(frames)
+        assert all(frames[one].size for one in frames)
 
 
-def test_the_reasons_of_nulls_are_documented(tmp_path: Path) -> None:
-    cells = {named(row[0])[0]: row[3] for row in rows(
-        section(text_of(DATA_FORMAT), "### Loudness: features"))}  # fmt: skip
-    silence = Audio(np.zeros((2, 4 * 8000), np.float32), 8000)
-    click = Audio(np.ones((2, 800), np.float32), 8000)
+@each_measuring_stage
+def test_the_reasons_of_nulls_are_documented(name: str, tmp_path: Path) -> None:
+    text = section(text_of(FEATURES), f"### {name}: features")
+    cells = {one: row[3] for row in rows(text) for one in named(row[0])}
+    sources = {
+        "silence": Audio(np.zeros((2, 4 * 8000), np.float32), 8000),
+        "click": Audio(np.ones((2, 320), np.float32), 8000),
+        "tick": Audio(np.ones((2, 1), np.float32), 44_100),
+    }
 
-    Loudness(LoudnessSettings()).run(
-        Track("0" * 64, {"silence": silence, "click": click}), tmp_path
-    )
+    reasons = measured(name, sources, tmp_path)["null_reasons"]
 
-    reasons = json.loads((tmp_path / "features.json").read_text(encoding="utf-8"))["null_reasons"]
-    for source in ("silence", "click"):
-        for name, reason in reasons[source].items():
-            assert reason.partition(":")[0] in cells[name], (name, reason)
-    assert set(reasons["silence"]) == set(cells)
+    for of_source in reasons.values():
+        assert isinstance(of_source, dict)
+        for feature, reason in of_source.items():
+            said = reason.partition(":")[0].partition(" of ")[0]
+            assert said in cells[family(feature)], (feature, reason)
+    assert set(map(family, reasons["silence"])) == {  # type: ignore[call-overload]
+        one for one, why in cells.items() if why and one not in ("tag_T", "H_C")
+    }
 
 
 def test_the_tables_and_views_of_the_ledger_are_documented(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, case, exists, insert, literal, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from pipeline.ledger.schema import UNINDEXED_STAGE, State, jobs, tracks
+from pipeline.ledger.schema import State, jobs, stage_unindexed, tracks
 from stages.base import STEMS_FROM
 
 
@@ -73,7 +73,7 @@ def queue(tx: Connection, run_id: int, track_ids: Collection[int], stages: Itera
             jobs.c.track_id.in_(track_ids),
             jobs.c.scope == "stems",
             jobs.c.state.in_([State.PENDING, State.WAITING]),
-            UNINDEXED_STAGE.in_(list(stages)),
+            stage_unindexed.in_(list(stages)),
         )
         .values(queued_run=run_id, rank=place.scalar_subquery())
     )

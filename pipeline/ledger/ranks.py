@@ -9,7 +9,7 @@ from functools import cache
 from sqlalchemy import Connection, Update, and_, bindparam, case, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from pipeline.ledger.schema import UNINDEXED_STAGE, State, jobs, paths, tracks
+from pipeline.ledger.schema import State, jobs, paths, stage_unindexed, tracks
 
 INTERRUPTIONS_IN_A_ROW = 3
 _END = 1 << 62  # from here on: tracks that three runs in a row did not survive
@@ -135,6 +135,6 @@ def _queueing(stages: tuple[str, ...]) -> Update:
     is_open = or_(jobs.c.state == State.PENDING, jobs.c.state == State.WAITING)
     return (
         update(jobs)
-        .where(mine, is_open, or_(*(UNINDEXED_STAGE == stage for stage in stages)))
+        .where(mine, is_open, or_(*(stage_unindexed == stage for stage in stages)))
         .values(queued_run=run, rank=case((deadly, at_the_end), else_=rank))
     )

@@ -135,7 +135,7 @@ jobs = Table(
 
 # For a statement that goes by track: with one stage alone to compare the bare column with, SQLite
 # takes the index by state instead, and reads every job of that stage (7 jobs a second of 100,000).
-UNINDEXED_STAGE = jobs.c.stage.concat("")
+stage_unindexed = jobs.c.stage.concat("")
 
 attempts = Table(
     "attempts",

@@ -17,7 +17,7 @@ import pyloudnorm
 import pytest
 import soundfile as sf
 
-from pipeline.demo_music import write_demo_music
+from pipeline.music.bundle import FOLDER
 from tests.models import write_model
 from tests.sandbox import ROOT, Sandbox
 
@@ -61,9 +61,8 @@ def _cut(source: Path, target: Path, *, seconds: float) -> None:
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four short pieces of music."""
     folder = tmp_path_factory.mktemp("music")
-    for number, piece in enumerate(write_demo_music(folder)):
+    for number, piece in enumerate(sorted(FOLDER.glob("*.flac")) + sorted(FOLDER.glob("*.ogg"))):
         _cut(piece, folder / f"{number}.flac", seconds=1.5 + number)
-        piece.unlink()
     _cut(folder / "0.flac", folder / "short.wav", seconds=0.7)
     return folder
 

@@ -1,0 +1,49 @@
+"""The shipped stages, counted: every file decoded, stage and graph loaded, and STFT computed.
+
+A registry for NIGHTSHIFT_REGISTRY. A line for each goes to the file NIGHTSHIFT_TEST_CALLS.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from stages import STAGES as SHIPPED
+
+STAGES = {name: replace(one, target=f"tests.counted:{name}") for name, one in SHIPPED.items()}
+
+
+def _counted(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def counted(*args: Any, **options: Any) -> Any:
+        with open(os.environ["NIGHTSHIFT_TEST_CALLS"], "a") as calls:
+            calls.write(f"{what}\n")
+        return call(*args, **options)
+
+    return counted
+
+
+def __getattr__(name: str) -> Any:
+    """Return a stage's class by the stage's name, as a lane asks for it."""
+    if name not in SHIPPED:
+        raise AttributeError(name)
+    _watch()
+    module, _, kind = SHIPPED[name].target.partition(":")
+    real = getattr(importlib.import_module(module), kind)
+    return type(kind, (real,), {"load": _counted(f"load {name}", real.load)})
+
+
+@functools.cache
+def _watch() -> None:
+    import librosa
+
+    from pipeline import sources
+    from stages import decode, musicnn
+
+    vars(sources)["decode"] = _counted("decode", decode.decode)
+    vars(musicnn)["_graph"] = _counted("graph", musicnn._graph)
+    librosa.stft = _counted("stft", librosa.stft)
