@@ -6,14 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import __version__, texts, words
+from pipeline import __version__, cli_plan, texts, words
 from pipeline.config import RunConfig, load
+from pipeline.console import put as _print
+from pipeline.console import say as _say
 from pipeline.errors import BadUsage, PipelineError
 
 if TYPE_CHECKING:
@@ -118,6 +120,9 @@ def run(
         given_out = str(out) if out is not None else None
         _say(texts.report(report, shown=str(dataset), out=str(settings.out), given_out=given_out))
     return report.exit_code
+
+
+app.command()(cli_plan.plan)
 
 
 @app.command()
@@ -485,13 +490,3 @@ def _open_standard_streams() -> None:
 def _flush() -> None:
     if sys.stdout is not None:  # it is None where nobody gave us one
         sys.stdout.flush()
-
-
-def _print(text: str) -> None:
-    print(text)
-
-
-def _say(text: str) -> None:
-    # Where nobody listens, the exit code tells it too.
-    with suppress(OSError, ValueError, AttributeError):
-        print(text, file=sys.stderr)
