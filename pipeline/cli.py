@@ -6,14 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import __version__, texts, words
+from pipeline import __version__, cli_models, texts, words
 from pipeline.config import RunConfig, load
+from pipeline.console import put as _print
+from pipeline.console import say as _say
 from pipeline.errors import BadUsage, PipelineError
 
 if TYPE_CHECKING:
@@ -345,6 +347,10 @@ def demo(
     return demonstrate(folder, environment=os.environ, emit=Progress(), say=_print)
 
 
+app.add_typer(cli_models.models, name="models")
+app.command()(cli_models.licenses)
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     context: typer.Context,
@@ -485,13 +491,3 @@ def _open_standard_streams() -> None:
 def _flush() -> None:
     if sys.stdout is not None:  # it is None where nobody gave us one
         sys.stdout.flush()
-
-
-def _print(text: str) -> None:
-    print(text)
-
-
-def _say(text: str) -> None:
-    # Where nobody listens, the exit code tells it too.
-    with suppress(OSError, ValueError, AttributeError):
-        print(text, file=sys.stderr)
