@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import __version__, cli_plan, texts, words
+from pipeline import __version__, cli_models, cli_plan, texts, words
 from pipeline.config import RunConfig, load
 from pipeline.console import put as _print
 from pipeline.console import say as _say
@@ -348,6 +348,10 @@ def demo(
     from pipeline.progress import Progress
 
     return demonstrate(folder, environment=os.environ, emit=Progress(), say=_print)
+
+
+app.add_typer(cli_models.models, name="models")
+app.command()(cli_models.licenses)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,12 +1,15 @@
 """What can stop a run, with the exit code each leaves behind.
 
 PipelineError
+├─ WrongBytes      1   weights that came are not what was pinned
 ├─ BadUsage        2   a setting, an option or a name that cannot be used
 ├─ DatasetBusy     3   another run holds the dataset
 └─ Unfit           4   disk, permissions, network file system, GPU: the surroundings
    ├─ LedgerBroken     the ledger cannot be read or written
    │  └─ LedgerDamaged    its content is damaged: a run sets it aside and makes it anew
-   └─ LockLost         the lock file was deleted or replaced under a live run
+   ├─ LockLost         the lock file was deleted or replaced under a live run
+   ├─ Unreachable      no network, or nobody answers at an address
+   └─ NotFetched       an address answered, but the file did not come
 """
 
 from __future__ import annotations
@@ -24,6 +27,20 @@ class BadUsage(PipelineError):
     """The user asked for something that cannot be done; the message says what can."""
 
     exit_code = 2
+
+
+class WrongBytes(PipelineError):
+    """What came is not the file that is pinned. It was removed."""
+
+    exit_code = 1
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(address, problem)
+        self.address = address
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.address} gave something else, which was removed: {self.problem}."
 
 
 class DatasetBusy(PipelineError):
@@ -79,3 +96,34 @@ class LockLost(Unfit):
             "start beside it. This run stopped before publishing anything more; run the same "
             "command again: finished work is kept."
         )
+
+
+class Unreachable(Unfit):
+    """Nobody answers at an address. `wanted` are the addresses of all that is still to be fetched."""
+
+    def __init__(self, address: str, why: str, wanted: tuple[str, ...] = ()) -> None:
+        super().__init__(address, why, wanted)
+        self.address = address
+        self.why = why
+        self.wanted = wanted
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.address} cannot be reached ({self.why}). Without a network here, fetch on "
+            "another machine what is listed, bring it, and give: pipeline models import FOLDER",
+            *self.wanted,
+        ]
+        return "\n  ".join(lines)
+
+
+class NotFetched(Unfit):
+    """An address answered, and yet the file did not come whole."""
+
+    def __init__(self, address: str, why: str, advice: str) -> None:
+        super().__init__(address, why, advice)
+        self.address = address
+        self.why = why
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.address} could not be fetched: {self.why}. {self.advice}"

@@ -27,7 +27,7 @@ from demucs.htdemucs import HTDemucs
 from safetensors import SafetensorError, safe_open
 
 from stages.base import StageBlocked
-from stages.weights import OWN_WEIGHTS, ModelFiles, WeightFile
+from stages.weights import OWN_WEIGHTS, ModelFiles, WeightFile, fetch_command
 
 _CLASSES: dict[str, type[Demucs] | type[HDemucs] | type[HTDemucs]] = {
     "demucs.htdemucs.HTDemucs": HTDemucs,
@@ -267,7 +267,7 @@ def _check_bytes(file: WeightFile) -> None:
     if found != file.sha256:
         raise StageBlocked(
             f"{file.path} has the SHA-256 {found}, not {file.sha256}: a broken or changed download",
-            f"Fetch it again with:\n  {file.fetch_command}",
+            f"Fetch it again with:\n  {fetch_command(file.model)}",
         )
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.base import StageBlocked, StageSettings
+from stages.published import ESSENTIA, models_folder
 from stages.settings import EssentiaSettings
-from stages.weights import models_folder
+from stages.weights import fetch_command
 
 BACKBONE = "msd-musicnn-1"
 
@@ -64,14 +65,14 @@ def imported_models(
     """
     if settings.models == "none":
         return None
-    folder = folder or models_folder() / "essentia"
+    folder = folder or models_folder() / ESSENTIA
     graph = folder / f"{BACKBONE}.pb"
     if not graph.is_file():
         if settings.models == "imported":
             return None
         raise StageBlocked(
             f"{graph} is not there",
-            f"Get it with: pipeline models fetch {BACKBONE}, or leave essentia.models at imported",
+            f"Get it with: {fetch_command(BACKBONE)}, or leave essentia.models at imported",
         )
     backbone = _graph_file(graph)
     if backbone.embeddings is None:
@@ -146,5 +147,5 @@ def _description(path: Path) -> dict[str, Any]:
 def _wrong(path: Path, why: str) -> StageBlocked:
     return StageBlocked(
         f"{path}, which describes {path.stem}.pb, {why}",
-        f"Get both again with: pipeline models fetch {path.stem}, or take both away",
+        f"Get both again with: {fetch_command(path.stem)}, or take both away",
     )

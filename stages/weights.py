@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages import catalogue
 from stages.base import StageBlocked, StageSettings
+from stages.published import Kind, PublishedModel, models_folder
 from stages.settings import SeparationSettings
 
 OWN_WEIGHTS = "or give your own with --model FOLDER_OR_FILE"
@@ -24,16 +25,11 @@ _MAX_SEGMENT_S = 120.0  # Demucs' longest is 44 s; memory grows with it
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of weights. `sha256` and `url` are empty for a user's own."""
+    """One file of weights. `sha256` and `model`, its name in the catalogue, are empty for a user's own."""
 
     path: Path
     sha256: str = ""
-    url: str = ""
-
-    @property
-    def fetch_command(self) -> str:
-        """The command that fetches this file to its place."""
-        return f"curl --create-dirs -fLo {shlex.quote(str(self.path))} {self.url}"
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,95 +44,6 @@ class ModelFiles:
     weights: tuple[tuple[float, ...], ...] | None = None
     segment_s: float | None = None
     recipe: Path | None = None
-
-
-@dataclass(frozen=True)
-class CatalogueModel:
-    """A published model: where it is, pinned to a revision, and the SHA-256 of every file."""
-
-    name: str
-    repository: str
-    revision: str
-    files: tuple[tuple[str, str], ...]
-    weights: tuple[tuple[float, ...], ...] | None = None
-
-    def in_folder(self, folder: Path) -> ModelFiles:
-        """Return its files as they lie in `folder`, there or not."""
-        base = f"https://huggingface.co/{self.repository}/resolve/{self.revision}"
-        files = tuple(
-            WeightFile(folder / file, sha256, f"{base}/{file}") for file, sha256 in self.files
-        )
-        return ModelFiles(files, self.weights)
-
-
-CATALOGUE: dict[str, CatalogueModel] = {
-    model.name: model
-    for model in (
-        CatalogueModel(
-            name="htdemucs",
-            repository="adefossez/HTDemucs",
-            revision="bf35a81b663819a8255c8fefee17f9d812b786b5",
-            files=(
-                (
-                    "955717e8.safetensors",
-                    "d9fa14133cfcc034a6758923bb3a8ca9f8dfd0b582134643bbf83f72c17576dd",
-                ),
-            ),
-        ),
-        CatalogueModel(
-            name="htdemucs_ft",
-            repository="adefossez/HTDemucs-ft",
-            revision="478be8a68f85418addd6f7baefd4be76522a4034",
-            files=(
-                (
-                    "f7e0c4bc.safetensors",
-                    "2c85ab3c62dd6edd8e0b965e38b16fd1cdde357cc25de6b6bc9ce7c83f60925f",
-                ),
-                (
-                    "d12395a8.safetensors",
-                    "5b01a97567ae9a3178a6236fb520251045c03eb8834bc8c24a4eec11d6c8fb56",
-                ),
-                (
-                    "92cfc3b6.safetensors",
-                    "a241863551f30d01c42bd7b97da40839922ead3acb0f1fcab25682f55b4eeb59",
-                ),
-                (
-                    "04573f0d.safetensors",
-                    "68854b0d7c2b3274723b5761f6fd9f5aec5f1bcd3f0de7c1669546fdb7871b7c",
-                ),
-            ),
-            # Each is a whole model of which only the stem it was tuned for counts.
-            weights=(
-                (1.0, 0.0, 0.0, 0.0),  # drums
-                (0.0, 1.0, 0.0, 0.0),  # bass
-                (0.0, 0.0, 1.0, 0.0),  # other
-                (0.0, 0.0, 0.0, 1.0),  # vocals
-            ),
-        ),
-        CatalogueModel(
-            name="htdemucs_6s",
-            repository="adefossez/HTDemucs-6s",
-            revision="3c5ee475be622df764938de97e4281a7b07ffa58",
-            files=(
-                (
-                    "5c90dfd2.safetensors",
-                    "d2a1745f0744721f6b8ca5bf469b67c651ea5ed1b52998cab033b2158609d411",
-                ),
-            ),
-        ),
-    )
-}
-
-
-def models_folder(home: Path | None = None) -> Path:
-    """Return the folder that holds one folder per catalogue model."""
-    try:
-        return (home or Path.home()) / ".cache" / "nightshift" / "models"
-    except RuntimeError as error:
-        raise StageBlocked(
-            "This user has no home folder, where models are kept",
-            "Set HOME, or give weights with --model FOLDER_OR_FILE",
-        ) from error
 
 
 def demucs_weights(settings: StageSettings) -> tuple[Path, ...]:
@@ -158,8 +65,9 @@ def find_model(model: str) -> ModelFiles:
     Raises:
         StageBlocked: a file is missing, or the model is unknown.
     """
-    if model in CATALOGUE:
-        return _from_catalogue(CATALOGUE[model])
+    published = catalogue.CATALOGUE.get(model)
+    if published is not None and published.kind is Kind.SEPARATION:
+        return _from_catalogue(published)
     path = Path(os.path.expanduser(model))
     if os.path.isdir(path):  # unlike Path's own, never raises: not for a name too long either
         return _from_folder(path)
@@ -176,20 +84,34 @@ def find_model(model: str) -> ModelFiles:
     raise StageBlocked(f"There is no model, file or folder named {model[:200]!r}", _known())
 
 
+def fetch_command(*models: str) -> str:
+    """Return the command that fetches models of the catalogue."""
+    return f"pipeline models fetch {' '.join(models)}"
+
+
+def not_here(*models: str) -> StageBlocked:
+    """Return the refusal of a stage whose published models are not on this machine."""
+    return StageBlocked(
+        f"The weights of {', '.join(models)} are not on this machine",
+        f"Fetch them with:\n  {fetch_command(*models)}\n"
+        "or, without a network, with: pipeline models import FOLDER",
+    )
+
+
 def _known() -> str:
-    return f"Known models: {', '.join(CATALOGUE)}; {OWN_WEIGHTS}."
+    names = (name for name, model in catalogue.CATALOGUE.items() if model.kind is Kind.SEPARATION)
+    return f"Known models: {', '.join(names)}; {OWN_WEIGHTS}."
 
 
-def _from_catalogue(model: CatalogueModel) -> ModelFiles:
-    found = model.in_folder(models_folder() / model.name)
-    missing = [file for file in found.files if not file.path.is_file()]
-    if missing:
-        commands = "\n  ".join(file.fetch_command for file in missing)
-        raise StageBlocked(
-            f"The weights of {model.name} are not on this machine",
-            f"Fetch them with:\n  {commands}\n{OWN_WEIGHTS}.",
-        )
-    return found
+def _from_catalogue(model: PublishedModel) -> ModelFiles:
+    folder = models_folder() / model.folder
+    files = tuple(
+        WeightFile(folder / file.name, file.sha256 or "", model.name) for file in model.files
+    )
+    if not all(file.path.is_file() for file in files):
+        blocked = not_here(model.name)
+        raise StageBlocked(blocked.problem, f"{blocked.remedy}\n{OWN_WEIGHTS}.")
+    return ModelFiles(files, model.bag)
 
 
 def _from_folder(folder: Path) -> ModelFiles:

@@ -123,6 +123,17 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
     "pipeline/ledger/migrate.py": {".unlink": "the backup of a migration that was killed"},
     "pipeline/start.py": {"open": "/proc/self/oom_score_adj"},
     "pipeline/cli.py": {"os.open": "/dev/null, after a broken pipe"},
+    "pipeline/fetching.py": {
+        ".open": "models: what comes, beside its place",
+        ".unlink": "models: what came and is another file",
+    },
+    "pipeline/model_files.py": {"os.replace": "models: a whole file into its place; a pin"},
+    "pipeline/model_import.py": {
+        ".open": "models: the copy, beside its place",
+        "shutil.copyfileobj": "models: the copy, beside its place",
+        ".unlink": "models: a copy of what changed meanwhile",
+    },
+    "pipeline/models.py": {".unlink": "models: what came and cannot be pinned"},
     "pipeline/demo.py": {
         ".mkdir": "the demo's dataset",
         "shutil.copyfile": "the demo's dataset",
@@ -197,8 +208,14 @@ def _mode_writes(call: ast.Call, *, position: int) -> bool:
     )
 
 
+COMMAND_LINE = (
+    "pipeline/cli.py",
+    "pipeline/cli_models.py",
+    "pipeline/cli_plan.py",
+    "pipeline/console.py",
+)
 # `progress.py` takes a stream as an argument, and stderr where none is given.
-MAY_PRINT = ("pipeline/cli.py", "pipeline/progress.py")
+MAY_PRINT = (*COMMAND_LINE, "pipeline/progress.py")
 
 
 def prints(name: str, source: str) -> list[str]:
@@ -225,7 +242,7 @@ _ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.pute
 
 def reads_the_environment(name: str, source: str) -> list[str]:
     """Law 5: only the command line reads the environment, and passes it down."""
-    if name == "pipeline/cli.py":
+    if name in ("pipeline/cli.py", "pipeline/cli_plan.py"):
         return []
     tree = ast.parse(source)
     imported = [
@@ -257,10 +274,15 @@ def exits(name: str, source: str) -> list[str]:
 def imports_what_is_above(name: str, source: str) -> list[str]:
     """Law 7: nothing calls the command line, and the ledger knows nothing of the night."""
     found = imports(source)
+    above = [one for one in found if one.means("pipeline.__main__")]
     if name != "pipeline/__main__.py":
-        above = [one for one in found if one.means("pipeline.cli", "pipeline.__main__")]
-    else:
-        above = []
+        above += [one for one in found if one.means("pipeline.cli")]
+    if name not in COMMAND_LINE:
+        above += [
+            one
+            for one in found
+            if one.means("pipeline.cli_models", "pipeline.cli_plan", "pipeline.console")
+        ]
     if name.startswith("pipeline/ledger/"):
         above += [
             one
@@ -338,6 +360,11 @@ def test_every_file_keeps_the_law(law: Law) -> None:
         (imports_what_is_above, "pipeline/night.py", "def f():\n    from pipeline import cli"),
         (imports_what_is_above, "pipeline/ledger/jobs.py", "from pipeline.lane import Lane"),
         (imports_what_is_above, "pipeline/errors.py", "from pipeline import config"),
+        (imports_what_is_above, "pipeline/models.py", "from pipeline import cli_models"),
+        (imports_what_is_above, "pipeline/models.py", "from pipeline.console import say"),
+        (imports_what_is_above, "pipeline/cli_models.py", "from pipeline import cli"),
+        (prints, "pipeline/models.py", "sys.stderr.write('hello')"),
+        (reads_the_environment, "pipeline/cli_models.py", "os.environ['HOME']"),
     ],
 )
 def test_a_file_that_breaks_the_law_is_found(law: Law, name: str, source: str) -> None:
@@ -517,6 +544,54 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
 @pytest.mark.parametrize("module", LANE)
 def test_a_lane_s_modules_load_no_database(module: str) -> None:
     assert _loaded_by(f"import {module}").isdisjoint(SQL)
+
+
+@pytest.mark.parametrize("module", ["pipeline.cli", "pipeline.supervisor", "pipeline.lane"])
+def test_nothing_that_could_reach_the_network_is_loaded_by_importing_it(module: str) -> None:
+    code = f"import {module}; assert not {{'urllib.request', 'http.client'}} & set(sys.modules)"
+
+    assert module.partition(".")[0] in _loaded_by(code)
+
+
+NETWORK = ("urllib.request", "http.client", "requests", "httpx", "ftplib", "huggingface_hub")
+
+
+def who_can_download(sources: Mapping[str, str]) -> set[str]:
+    """Return the modules that speak to a network, and all that can bring one of them in."""
+    imported = {name: imports(source) for name, source in sources.items()}
+    can = {name for name, found in imported.items() if any(one.means(*NETWORK) for one in found)}
+    size = 0
+    while size != len(can):
+        size = len(can)
+        can |= {
+            name
+            for name, found in imported.items()
+            if any(not one.only_for_types and can & set(one.names) for one in found)
+        }
+    return can
+
+
+def test_nothing_but_the_fetch_command_ever_downloads() -> None:
+    assert who_can_download(SOURCES) == {
+        "pipeline.fetching",
+        "pipeline.http_answers",
+        "pipeline.models",
+        "pipeline.model_import",  # takes of models.py what asks for licences, not the fetch
+        "pipeline.cli_models",
+        "pipeline.cli",
+        "pipeline.__main__",
+    }
+
+
+def test_a_download_over_others_is_found() -> None:
+    sources = {
+        "pipeline.doctor": "def f():\n    from stages import middle",
+        "stages.middle": "import stages.web",
+        "stages.web": "def f():\n    from urllib.request import urlopen",
+        "stages.other": "if TYPE_CHECKING:\n    import stages.web",
+    }
+
+    assert who_can_download(sources) == {"pipeline.doctor", "stages.middle", "stages.web"}
 
 
 def test_importing_heavy_things_is_seen() -> None:

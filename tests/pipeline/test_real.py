@@ -156,7 +156,7 @@ def test_without_weights_separation_is_blocked_with_the_command_and_the_rest_goe
     done = real.run()
 
     assert done.returncode == 1
-    assert "curl --create-dirs -fLo" in done.stderr
+    assert "  pipeline models fetch htdemucs\n" in done.stderr
     assert real.status()["stages"]["loudness"]["mix"]["done"] == PIECES
     assert real.status()["stages"]["separation"]["mix"]["blocked"] == PIECES
 

@@ -407,14 +407,14 @@ def test_a_file_that_is_gone_or_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_of_another_hash_is_refused_before_it_is_opened(tmp_path: Path, good: Path) -> None:
     pinned = hashlib.sha256(good.read_bytes()).hexdigest()
-    load_network(WeightFile(good, pinned, "https://example.org/small"))
+    load_network(WeightFile(good, pinned, "htdemucs"))
     changed = tmp_path / "changed.safetensors"
     changed.write_bytes(good.read_bytes()[:-1] + b"\x01")
 
-    refusal = _refusal(WeightFile(changed, pinned, "https://example.org/small"))
+    refusal = _refusal(WeightFile(changed, pinned, "htdemucs"))
 
     assert pinned in refusal.problem
-    assert f"curl --create-dirs -fLo {changed} https://example.org/small" in refusal.remedy
+    assert "pipeline models fetch htdemucs" in refusal.remedy
 
 
 def test_models_of_one_bag_must_agree(tmp_path: Path, good: Path) -> None:

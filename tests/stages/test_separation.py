@@ -223,7 +223,7 @@ def test_missing_weights_block_the_stage_with_the_command_that_mends_it(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    with pytest.raises(StageBlocked, match="curl --create-dirs"):
+    with pytest.raises(StageBlocked, match="pipeline models fetch htdemucs"):
         _stage(Path("htdemucs")).load()
 
 

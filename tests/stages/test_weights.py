@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from stages.base import StageBlocked, StageSettings
+from stages.published import models_folder
 from stages.settings import LoudnessSettings, SeparationSettings
-from stages.weights import CATALOGUE, demucs_weights, find_model, models_folder
+from stages.weights import demucs_weights, find_model
 
 
 @pytest.fixture
@@ -47,32 +47,14 @@ def test_the_models_folder_is_in_the_users_cache(home: Path) -> None:
     assert models_folder(Path("/elsewhere")) == Path("/elsewhere/.cache/nightshift/models")
 
 
-def test_missing_catalogue_weights_come_with_one_working_command_per_file(home: Path) -> None:
+def test_missing_catalogue_weights_come_with_the_commands_that_mend_it(home: Path) -> None:
     with pytest.raises(StageBlocked) as blocked:
         demucs_weights(_settings("htdemucs_ft"))
 
-    commands = [
-        shlex.split(line) for line in blocked.value.remedy.splitlines() if line.startswith("  curl")
-    ]
-    assert [command[:3] for command in commands] == [["curl", "--create-dirs", "-fLo"]] * 4
-    assert commands[0][3:] == [
-        str(home / ".cache/nightshift/models/htdemucs_ft/f7e0c4bc.safetensors"),
-        "https://huggingface.co/adefossez/HTDemucs-ft/resolve/"
-        "478be8a68f85418addd6f7baefd4be76522a4034/f7e0c4bc.safetensors",
-    ]
+    assert blocked.value.problem == "The weights of htdemucs_ft are not on this machine"
+    assert "  pipeline models fetch htdemucs_ft" in blocked.value.remedy.splitlines()
+    assert "pipeline models import FOLDER" in blocked.value.remedy
     assert "--model FOLDER_OR_FILE" in blocked.value.remedy
-
-
-def test_the_command_survives_a_home_with_a_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
-
-    with pytest.raises(StageBlocked) as blocked:
-        find_model("htdemucs")
-
-    command = next(line for line in blocked.value.remedy.splitlines() if "curl" in line)
-    assert shlex.split(command)[3].startswith(str(tmp_path / "my home"))
 
 
 @pytest.mark.usefixtures("homeless")
@@ -91,15 +73,12 @@ def test_without_a_home_a_folder_below_it_is_no_model(model: str) -> None:
         demucs_weights(_settings(model))
 
 
-def test_only_the_missing_files_of_a_bag_are_asked_for(home: Path) -> None:
+def test_a_bag_of_which_one_file_is_missing_is_blocked(home: Path) -> None:
     folder = models_folder() / "htdemucs_ft"
-    _touch(folder / "f7e0c4bc.safetensors", folder / "92cfc3b6.safetensors")
+    _touch(*(folder / f"{name}.safetensors" for name in ("f7e0c4bc", "d12395a8", "92cfc3b6")))
 
-    with pytest.raises(StageBlocked) as blocked:
+    with pytest.raises(StageBlocked, match="pipeline models fetch htdemucs_ft"):
         find_model("htdemucs_ft")
-
-    assert blocked.value.remedy.count("curl") == 2
-    assert "f7e0c4bc" not in blocked.value.remedy
 
 
 def test_catalogue_weights_are_found_in_the_order_of_the_bag(home: Path) -> None:
@@ -120,10 +99,9 @@ def test_catalogue_weights_are_found_in_the_order_of_the_bag(home: Path) -> None
     )
 
 
-def test_the_catalogue_pins_every_revision_and_hash() -> None:
-    for model in CATALOGUE.values():
-        assert len(bytes.fromhex(model.revision)) == 20
-        assert all(len(bytes.fromhex(sha256)) == 32 for _, sha256 in model.files)
+def test_a_model_that_separates_nothing_is_no_model_of_the_separation() -> None:
+    with pytest.raises(StageBlocked, match="There is no model, file or folder named"):
+        find_model("msd-musicnn-1")
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path: Path) -> None:
