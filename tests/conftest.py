@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox import Sandbox
-from tests.zygote import Zygote
+from tests.zygote import QuickSandbox, Zygote
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    """A dataset with fake stages, and no process left behind."""
-    box = Sandbox(tmp_path)
+def sandbox(tmp_path: Path, zygote: Zygote) -> Iterator[Sandbox]:
+    """A dataset with fake stages, and no process left behind. What is waited for is forked."""
+    box = QuickSandbox(tmp_path, zygote, registry="tests.fakes:STAGES")
     yield box
     for process in box.processes():
         process.kill()

@@ -74,7 +74,7 @@ class QuickSandbox(Sandbox):
             folder=str(self.root),
             streams=[str(stream) for stream in streams],
         )
-        stdout, stderr = (stream.read_text() for stream in streams)
+        stdout, stderr = (stream.read_text(errors="replace") for stream in streams)
         return subprocess.CompletedProcess(list(arguments), code, stdout, stderr)
 
     def keep(self) -> None:

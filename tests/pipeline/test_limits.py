@@ -229,7 +229,7 @@ def test_when_the_hour_comes_what_is_short_is_finished_and_the_rest_is_lost_by_n
 
 def test_the_hour_ends_a_run_by_the_clock_of_this_machine(sandbox: Sandbox) -> None:
     sandbox.script({sha: "sleep:60" for sha in sandbox.add_many(2)})
-    until = (datetime.now() + timedelta(seconds=2)).strftime("%H:%M:%S")
+    until = (datetime.now() + timedelta(seconds=3)).strftime("%H:%M:%S")
 
     done = sandbox.run(
         "--stages", "note", "--until", until, "--set", "limits.grace_s=0.1", "--json"

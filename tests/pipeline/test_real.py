@@ -34,6 +34,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _sandbox(root: Path, model: Path) -> Sandbox:
     box = Sandbox(root, registry=None)
     box.environment["NIGHTSHIFT_SEPARATION__MODEL"] = str(model)
+    # One stage of each lane; the others share theirs with loudness, see test_features_lane.
+    box.environment["NIGHTSHIFT_STAGES"] = '["loudness", "separation"]'
     return box
 
 
