@@ -311,6 +311,7 @@ def _told_by(source: str) -> Iterator[tuple[str, set[str]]]:
                 isinstance(call, ast.Call)
                 and isinstance(call.func, ast.Attribute)
                 and call.func.attr in ("tell", "tell_job")
+                and call.args  # a file that tells its position has none
             ):
                 facts = {str(keyword.arg) for keyword in call.keywords}
                 facts |= OF_A_JOB if call.func.attr == "tell_job" else set()
