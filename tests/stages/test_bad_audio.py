@@ -174,6 +174,28 @@ def test_an_absurd_header_is_refused_with_its_value(
         read_header(bytes(file))
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "words"), [(16, 0, "sample rate 0 Hz"), (20, 65_535, "65535 channels")]
+)
+def test_an_absurd_au_header_is_refused_with_its_value(
+    tmp_path: Path, offset: int, value: int, words: str
+) -> None:
+    file = patched(written(tmp_path / "a.au", noise(0.1)), offset, ">I", value)
+
+    reason, detail = refusal(file)
+
+    assert reason is Reason.BAD_HEADER
+    assert detail.startswith(words)
+
+
+def test_what_stands_behind_a_tag_and_is_no_audio_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "a.mp3"
+    file.write_bytes(b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + b"hello world " * 500)
+
+    expected = "behind its ID3 tag stands no audio that is known: b'hello world hell'"
+    assert refusal(file) == (Reason.NOT_AUDIO, expected)
+
+
 @pytest.mark.parametrize("limits", [DecodeLimits(max_duration_s=60), DecodeLimits(max_bytes=10**6)])
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path, limits: DecodeLimits) -> None:
     file = written(tmp_path / "a.flac", np.zeros((120 * RATE_HZ, 2), dtype=np.int16))
