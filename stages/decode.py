@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from stages.audio import Audio
 from stages.base import Reason, Tick, TrackUnusable, no_tick
+from stages.boxes import cut_box
 from stages.collect import Collector, Ending, Intake, Sink
 from stages.containers import id3_bytes, sniff
 from stages.ffmpeg import FfmpegSource
@@ -149,7 +150,9 @@ def _with_source(
             except OtherDecoderNeeded as needed:
                 flags = needed.flags
         container = _known_container(fd, head)
-        with contextlib.closing(FfmpegSource(path, container, limits, flags=flags)) as ffmpeg:
+        cut = cut_box(fd) if container == "mp4" else None
+        given = FfmpegSource(path, container, limits, flags=flags, cut=cut)
+        with contextlib.closing(given) as ffmpeg:
             return _used(fd, ffmpeg, use)
 
 
