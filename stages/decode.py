@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from stages.audio import Audio
 from stages.base import Reason, Tick, TrackUnusable, no_tick
-from stages.boxes import cut_box
 from stages.collect import Collector, Ending, Intake, Sink
 from stages.containers import id3_bytes, sniff
 from stages.ffmpeg import FfmpegSource
+from stages.flaws import find_flaw
 from stages.headers import read_declared
 from stages.limits import DecodeLimits, check_length, check_shape
 from stages.mpeg_frames import find_frames
@@ -150,9 +150,9 @@ def _with_source(
             except OtherDecoderNeeded as needed:
                 flags = needed.flags
         container = _known_container(fd, head)
-        cut = cut_box(fd) if container == "mp4" else None
-        given = FfmpegSource(path, container, limits, flags=flags, cut=cut)
-        with contextlib.closing(given) as ffmpeg:
+        flaw = find_flaw(fd, container)
+        ffmpeg = FfmpegSource(path, container, limits, flags=flags, flaw=flaw)
+        with contextlib.closing(ffmpeg):
             return _used(fd, ffmpeg, use)
 
 

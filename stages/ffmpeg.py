@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from stages.base import Reason, TrackUnusable
 from stages.collect import Ending, Intake
 from stages.ffmpeg_log import FfmpegLog
+from stages.flaws import Flaw
 from stages.limits import DecodeLimits
 
 # Demuxers that hold audio and open nothing else: no playlist (hls, concat, sdp, dash, ...) is here,
@@ -101,7 +102,7 @@ class FfmpegSource:
     Args:
         path: of a regular file whose magic bytes are those of `container`.
         flags: what is already known of it.
-        cut: that its end is missing, in words, where the container shows it.
+        flaw: what the container's own structure shows.
 
     Raises:
         TrackUnusable: ffmpeg is missing, or gives no audio for this file.
@@ -117,7 +118,7 @@ class FfmpegSource:
         limits: DecodeLimits,
         *,
         flags: tuple[str, ...] = (),
-        cut: str | None = None,
+        flaw: Flaw | None = None,
     ) -> None:
         ffmpeg = find_ffmpeg()
         if ffmpeg is None:
@@ -129,7 +130,7 @@ class FfmpegSource:
         self._path = path
         self._container = container
         self._flags = flags
-        self._cut = cut
+        self._flaw = flaw
         self._log = FfmpegLog(path)
         self._process = _start(ffmpeg, path, limits)
         try:
@@ -191,26 +192,35 @@ class FfmpegSource:
     def _ending(self) -> Ending:
         self._finish()
         several = ("several_streams",) if self._log.audio_streams > 1 else ()
-        trouble = self._trouble()
+        trouble, reason = self._trouble(), self._log.reason
+        flaw = self._flaw_behind(trouble)
+        if flaw is not None:
+            trouble, reason = flaw.detail, flaw.reason
         return Ending(
             promised_s=self.duration_s if self.length_is_known else None,
-            trouble=self._cut if trouble and self._lacks_its_end() else trouble,
-            reason=Reason.TRUNCATED if self._lacks_its_end() else self._log.reason,
+            trouble=trouble,
+            reason=reason,
             # An MP4 that is whole and gives too little was damaged in the middle.
-            reached_end=self._container != "mp4" or self._cut is not None or trouble is None,
+            reached_end=self._container != "mp4" or reason is Reason.TRUNCATED or not trouble,
             flags=(*self._flags, *several),
         )
 
+    def _flaw_behind(self, trouble: str | None) -> Flaw | None:
+        """Return the flaw that explains how decoding went, rather than what ffmpeg says of it."""
+        flaw = self._flaw
+        if flaw is None or self._log.reason not in (Reason.DAMAGED, Reason.TRUNCATED):
+            return None
+        return flaw if flaw.certain or trouble else None
+
     def _refusal(self) -> TrackUnusable:
-        refusal = self._log.refusal(self._container, self._trouble())
-        if not self._lacks_its_end():
+        trouble = self._trouble()
+        refusal = self._log.refusal(self._container, trouble)
+        flaw = self._flaw_behind(trouble or refusal.detail)
+        if flaw is None:
             return refusal
         # What a decoder says of the rest, "no audio stream" for one, would mislead.
-        without_index = f"{refusal.detail}; " if refusal.reason is Reason.TRUNCATED else ""
-        return TrackUnusable(Reason.TRUNCATED, f"{without_index}{self._cut}")
-
-    def _lacks_its_end(self) -> bool:
-        return self._cut is not None and self._log.reason is Reason.DAMAGED
+        said = f"{refusal.detail}; " if refusal.reason is flaw.reason else ""
+        return TrackUnusable(flaw.reason, f"{said}{flaw.detail}")
 
     def _trouble(self) -> str | None:
         status = self._process.returncode

@@ -1,4 +1,4 @@
-"""MP4 and Matroska: what is missing, what is encrypted, what is broken in the middle."""
+"""MP4, Matroska and Ogg: what is missing, what is encrypted, what is broken in the middle."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.stages.audio_files import (
     cut,
     encoded,
     noise,
+    patched,
     read,
     refusal,
     scrambled,
@@ -109,3 +110,24 @@ def test_a_matroska_file_that_ends_in_its_music_is_truncated(tmp_path: Path) -> 
 
     assert refusal(file)[0] is Reason.TRUNCATED
     assert read(file, allow_partial=True).flags == ("truncated",)
+
+
+def test_an_opus_file_of_which_ffmpeg_leaves_out_a_page_is_damaged(tmp_path: Path) -> None:
+    file = encoded(tmp_path / "a.opus", noise(1.0), "-c:a", "libopus")
+    tags = file.read_bytes().index(b"OpusTags")
+    music = file.read_bytes().index(b"OggS", tags)
+    patched(file, music + 400, "B", 0xA5)  # libsndfile cannot open it any more
+
+    assert refusal(file) == (Reason.DAMAGED, f"the page at byte {music} fails its checksum")
+    assert read(file, allow_partial=True).audio.duration_s < 0.1
+
+
+def test_a_vorbis_file_with_a_damaged_header_is_damaged(tmp_path: Path) -> None:
+    file = encoded(tmp_path / "a.ogg", noise(1.0), "-c:a", "libvorbis")
+    tags = file.read_bytes().index(b"OggS", 1)
+    patched(file, tags + 40, "B", 0xA5)
+
+    reason, detail = refusal(file)
+
+    assert reason is Reason.DAMAGED
+    assert detail.endswith(f"the page at byte {tags} fails its checksum")
