@@ -151,6 +151,23 @@ def test_samples_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     assert refusal(file) == (Reason.NONFINITE, expected)
 
 
+@pytest.mark.parametrize("peak", [2e12, -3e38])
+def test_samples_whose_power_no_stage_can_hold_are_no_sound(tmp_path: Path, peak: float) -> None:
+    samples = np.zeros((RATE_HZ, 2), dtype=np.float32)
+    samples[[441, 4410], [0, 1]] = peak
+    file = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+
+    expected = "2 of 88200 samples are not finite, or beyond 1e+12, the first at 0.010 s"
+    assert refusal(file) == (Reason.NONFINITE, expected)
+
+
+def test_samples_far_above_full_scale_are_taken_as_they_are(tmp_path: Path) -> None:
+    samples = np.full((RATE_HZ, 1), 9e11, dtype=np.float32)
+    file = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+
+    assert np.array_equal(read(file).audio.samples, samples.T)
+
+
 @pytest.mark.parametrize(
     ("offset", "layout", "value", "words"),
     [

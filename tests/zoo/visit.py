@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pipeline.scan import display
 from stages import STAGES
+from stages.base import Declaration
 from tests.sandbox import Sandbox
 from tests.zoo.animal import Animal
 from tests.zoo.table import NOT_TAKEN, Verdict
 
-# Every stage that hears a mix through the one decode path and needs no weights.
-FEATURES = tuple(name for name, one in STAGES.items() if one.lane == "features")
+
+def _is_installed(stage: Declaration) -> bool:
+    try:
+        return all(map(metadata.version, stage.libraries))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+# Every stage of the lane that can run here: Essentia has no wheel for some machines.
+FEATURES = tuple(
+    name for name, one in STAGES.items() if one.lane == "features" and _is_installed(one)
+)
 
 
 @dataclass(frozen=True)
@@ -26,10 +39,17 @@ class Finding:
     detail: str = ""
 
 
-def findings(box: Sandbox, zoo: Iterable[Animal]) -> dict[str, Finding]:
-    """Return what the ledger and the manifests of a dataset say of its animals, by title."""
-    lines = _lines(box)
-    flags = _flags(box)
+def findings(
+    box: Sandbox,
+    zoo: Iterable[Animal],
+    *,
+    stages: Sequence[str] = FEATURES,
+    out: Path | None = None,
+) -> dict[str, Finding]:
+    """Return what ledger and manifests say that these stages made of animals, by title."""
+    out = out or box.out
+    lines = _lines(box, stages, out)
+    flags = _flags(out)
     return {
         animal.title: _finding(lines.get(display(animal.path), []), flags.get(animal.path, ()))
         for animal in zoo
@@ -50,24 +70,22 @@ def _finding(lines: list[Mapping[str, Any]], flags: tuple[str, ...]) -> Finding:
     return Finding(Verdict(said), "; ".join(details))
 
 
-def _lines(box: Sandbox) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the mix jobs of this lane by path as it is shown, and what could not be read."""
-    listed = box.command("tracks", str(box.dataset), "--json")
+def _lines(box: Sandbox, stages: Sequence[str], out: Path) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the mix jobs of stages by path as it is shown, and what could not be read."""
+    listed = box.command("tracks", str(box.dataset), "--json", "--out", str(out))
     assert listed.returncode == 0, listed.stderr
     by_path: dict[str, list[Mapping[str, Any]]] = {}
     for line in map(json.loads, listed.stdout.splitlines()):
-        if line["state"] == "unreadable" or (line["stage"], line["scope"]) in _WANTED:
+        wanted = line["stage"] in stages and line["scope"] == "mix"
+        if wanted or line["state"] == "unreadable":
             by_path.setdefault(line["path"], []).append(line)
     return by_path
 
 
-_WANTED = {(stage, "mix") for stage in FEATURES}
-
-
-def _flags(box: Sandbox) -> dict[bytes, tuple[str, ...]]:
+def _flags(out: Path) -> dict[bytes, tuple[str, ...]]:
     """Return the flags of every published track, by the path of its source."""
     found: dict[bytes, tuple[str, ...]] = {}
-    for file in (box.out / "tracks").rglob("manifest.json"):
+    for file in (out / "tracks").rglob("manifest.json"):
         if file.is_file():
             manifest = json.loads(file.read_text())
             path = os.fsencode(manifest["source"]["path"])
