@@ -21,8 +21,9 @@ demo: $(INSTALLED)
 test: check
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-# A night of 200 tracks with a hundred random kills, and a thousand tracks through one lane; at most 5
-# minutes. SOAK_SEED=… makes the same choices again.
+# A night of 200 tracks with a hundred random kills, a thousand tracks through one lane, and a night of
+# a thousand damaged files; at most 5 minutes. SOAK_SEED=… makes the same choices again, MUTANTS_SEED=…
+# other damages.
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -q -s tests/soak
 

@@ -17,6 +17,10 @@ _SLAB_BYTES = 40 * 2**20
 
 _TICK_FRAMES = 65_536
 
+# 240 dB above full scale is no sound, but it is finite, and its power spectrum in float32 is not:
+# (2**20 * 1e12)**2 just is, for windows longer than any stage takes.
+_MAX_MAGNITUDE = 1e12
+
 
 class Sink(Protocol):
     """Takes the blocks of one file. What it got is good only once `end` was called."""
@@ -61,6 +65,7 @@ class Intake:
         self._tick = tick
         self._ticked_frames = 0
         self._bad_samples = 0
+        self._infinite_samples = 0
         self._first_bad_frame = 0
         self._check_length(expected_frames or 0)
         sink.begin(
@@ -90,23 +95,28 @@ class Intake:
         """Tell the sink that this was all.
 
         Raises:
-            TrackUnusable: a sample is NaN or infinite.
+            TrackUnusable: a sample is NaN, infinite, or far beyond all sound.
         """
         if self._bad_samples:
+            finite = self._infinite_samples < self._bad_samples
+            what = f"not finite, or beyond {_MAX_MAGNITUDE:g}" if finite else "not finite"
             raise TrackUnusable(
                 Reason.NONFINITE,
-                f"{self._bad_samples} of {self.frames * self.channels} samples are not finite, "
+                f"{self._bad_samples} of {self.frames * self.channels} samples are {what}, "
                 f"the first at {self._first_bad_frame / self.sample_rate_hz:.3f} s",
             )
         self._report()
         self._sink.end()
 
     def _count_bad(self, block: NDArray[np.float32]) -> None:
-        finite = np.isfinite(block)
-        if not finite.all():
-            if not self._bad_samples:
-                self._first_bad_frame = self.frames + int(np.argmin(finite.all(axis=1)))
-            self._bad_samples += int(finite.size - np.count_nonzero(finite))
+        # NaN is what neither of these is true of.
+        if len(block) == 0 or (block.max() <= _MAX_MAGNITUDE and block.min() >= -_MAX_MAGNITUDE):
+            return
+        good = np.abs(block) <= _MAX_MAGNITUDE
+        if not self._bad_samples:
+            self._first_bad_frame = self.frames + int(np.argmin(good.all(axis=1)))
+        self._bad_samples += int(good.size - np.count_nonzero(good))
+        self._infinite_samples += int(good.size - np.count_nonzero(np.isfinite(block)))
 
     def _check_length(self, frames: int) -> None:
         check_length(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stages.mpeg_frames import frame_bytes
+
 # A hint for the scan only: what a file is, its bytes decide.
 AUDIO_EXTENSIONS: frozenset[bytes] = frozenset(
     b".aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .caf .dff .dsf .dts .eac3 .ec3 .flac .m4a .m4b"
@@ -103,7 +105,8 @@ def _frame(head: bytes) -> str | None:
         return None
     if head[1] & 0xF6 == 0xF0:
         return _adts(head)
-    return _mpeg(head)
+    # The UTF-16 mark FF FE would be layer I, and is none of these.
+    return "mpeg" if frame_bytes(head) is not None else None
 
 
 def _ac3(head: bytes) -> str | None:
@@ -118,15 +121,3 @@ def _adts(head: bytes) -> str | None:
     rate_index = head[2] >> 2 & 0x0F
     frame_bytes = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     return "adts" if rate_index < 13 and frame_bytes > 7 else None
-
-
-def _mpeg(head: bytes) -> str | None:
-    """Return `"mpeg"` for a legal header of layer II or III.
-
-    Refuses what else begins with eleven set bits: the UTF-16 mark FF FE would be layer I. Free
-    format (bitrate index 0) is so rare that random bytes are likelier.
-    """
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bitrate_index, rate_index = head[2] >> 4, head[2] >> 2 & 3
-    legal = version != 1 and layer in (1, 2) and bitrate_index not in (0, 15) and rate_index != 3
-    return "mpeg" if legal and head[3] & 3 != 2 else None

@@ -12,10 +12,12 @@ from typing import TypeVar
 from stages.audio import Audio
 from stages.base import Reason, Tick, TrackUnusable, no_tick
 from stages.collect import Collector, Ending, Intake, Sink
-from stages.containers import sniff
+from stages.containers import id3_bytes, sniff
 from stages.ffmpeg import FfmpegSource
+from stages.flaws import find_flaw
 from stages.headers import read_declared
 from stages.limits import DecodeLimits, check_length, check_shape
+from stages.mpeg_frames import find_frames
 from stages.sndfile import OtherDecoderNeeded, SndfileSource, is_short
 
 __all__ = ["DecodeLimits", "Decoded", "Header", "Reading", "decode", "decode_into", "read_header"]
@@ -148,7 +150,9 @@ def _with_source(
             except OtherDecoderNeeded as needed:
                 flags = needed.flags
         container = _known_container(fd, head)
-        with contextlib.closing(FfmpegSource(path, container, limits, flags=flags)) as ffmpeg:
+        flaw = find_flaw(fd, container)
+        ffmpeg = FfmpegSource(path, container, limits, flags=flags, flaw=flaw)
+        with contextlib.closing(ffmpeg):
             return _used(fd, ffmpeg, use)
 
 
@@ -209,12 +213,32 @@ def _check_declared(fd: int, head: bytes) -> None:
 
 def _known_container(fd: int, head: bytes) -> str:
     container = sniff(head)
+    if container is None and find_frames(head) is not None:
+        container = "mpeg"  # behind junk: what a tag was cut out of, or a stream tapped midway
     if container is None:
-        raise TrackUnusable(Reason.NOT_AUDIO, f"starts with {head[:16]!r}")
+        raise TrackUnusable(Reason.NOT_AUDIO, _beginning(head))
     size = os.fstat(fd).st_size
     if size < _MIN_FILE_BYTES:
         raise TrackUnusable(Reason.EMPTY, f"{size} bytes, not even a whole {container} header")
+    _check_tag(id3_bytes(head), size)
     return container
+
+
+def _beginning(head: bytes) -> str:
+    """Return words for first bytes that nobody knows."""
+    tag = id3_bytes(head)
+    if tag:
+        return f"behind its ID3 tag stands no audio that is known: {head[tag:][:16]!r}"
+    return f"no audio format that is known starts with {head[:16]!r}"
+
+
+def _check_tag(tag_bytes: int, size: int) -> None:
+    """Refuse a file that ends in or with its tag, where a decoder only finds no audio."""
+    if tag_bytes > size:
+        lengths = f"its ID3 tag alone should have {tag_bytes} bytes, the file has {size}"
+        raise TrackUnusable(Reason.TRUNCATED, lengths)
+    if tag_bytes == size:
+        raise TrackUnusable(Reason.EMPTY, f"nothing follows its ID3 tag of {tag_bytes} bytes")
 
 
 def _header(source: Source, limits: DecodeLimits) -> Header:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from stages.base import Reason, TrackUnusable
 from stages.collect import Ending, Intake
 from stages.ffmpeg_log import FfmpegLog
+from stages.flaws import Flaw
 from stages.limits import DecodeLimits
 
 # Demuxers that hold audio and open nothing else: no playlist (hls, concat, sdp, dash, ...) is here,
@@ -101,9 +102,11 @@ class FfmpegSource:
     Args:
         path: of a regular file whose magic bytes are those of `container`.
         flags: what is already known of it.
+        flaw: what the container's own structure shows.
 
     Raises:
         TrackUnusable: ffmpeg is missing, or gives no audio for this file.
+        OSError: the file cannot be read.
     """
 
     expected_frames: int | None = None
@@ -115,6 +118,7 @@ class FfmpegSource:
         limits: DecodeLimits,
         *,
         flags: tuple[str, ...] = (),
+        flaw: Flaw | None = None,
     ) -> None:
         ffmpeg = find_ffmpeg()
         if ffmpeg is None:
@@ -123,8 +127,10 @@ class FfmpegSource:
                 f"{container} needs ffmpeg, and there is none. Install it (apt install ffmpeg)",
             )
         self.decoder = f"ffmpeg {ffmpeg.version}"
+        self._path = path
         self._container = container
         self._flags = flags
+        self._flaw = flaw
         self._log = FfmpegLog(path)
         self._process = _start(ffmpeg, path, limits)
         try:
@@ -134,6 +140,7 @@ class FfmpegSource:
             self._log.listen(self._process.stderr)
             self.sample_rate_hz, self.channels = self._read_au_header()
             self._log.wait_for_input()
+            self._log.refuse_protected(container)
         except BaseException:
             self.close()
             raise
@@ -165,6 +172,7 @@ class FfmpegSource:
 
         Raises:
             TrackUnusable: the limits are exceeded, or ffmpeg hangs.
+            OSError: the file cannot be read.
         """
         frame_bytes = 4 * self.channels
         waiting = bytearray()
@@ -184,12 +192,35 @@ class FfmpegSource:
     def _ending(self) -> Ending:
         self._finish()
         several = ("several_streams",) if self._log.audio_streams > 1 else ()
+        trouble, reason = self._trouble(), self._log.reason
+        flaw = self._flaw_behind(trouble)
+        if flaw is not None:
+            trouble, reason = flaw.detail, flaw.reason
         return Ending(
             promised_s=self.duration_s if self.length_is_known else None,
-            trouble=self._trouble(),
-            reason=self._log.reason,
+            trouble=trouble,
+            reason=reason,
+            # An MP4 that is whole and gives too little was damaged in the middle.
+            reached_end=self._container != "mp4" or reason is Reason.TRUNCATED or not trouble,
             flags=(*self._flags, *several),
         )
+
+    def _flaw_behind(self, trouble: str | None) -> Flaw | None:
+        """Return the flaw that explains how decoding went, rather than what ffmpeg says of it."""
+        flaw = self._flaw
+        if flaw is None or self._log.reason not in (Reason.DAMAGED, Reason.TRUNCATED):
+            return None
+        return flaw if flaw.certain or trouble else None
+
+    def _refusal(self) -> TrackUnusable:
+        trouble = self._trouble()
+        refusal = self._log.refusal(self._container, trouble)
+        flaw = self._flaw_behind(trouble or refusal.detail)
+        if flaw is None:
+            return refusal
+        # What a decoder says of the rest, "no audio stream" for one, would mislead.
+        said = f"{refusal.detail}; " if refusal.reason is flaw.reason else ""
+        return TrackUnusable(flaw.reason, f"{said}{flaw.detail}")
 
     def _trouble(self) -> str | None:
         status = self._process.returncode
@@ -205,6 +236,8 @@ class FfmpegSource:
         except subprocess.TimeoutExpired:
             raise _hang() from None
         self._log.wait()
+        if self._log.says_io:
+            _read_through(self._path)
 
     def _pieces(self) -> Iterator[bytes]:
         while piece := self._read(_READ_BYTES):
@@ -228,12 +261,20 @@ class FfmpegSource:
         header = self._read_exactly(_AU_HEADER_BYTES)
         if len(header) < _AU_HEADER_BYTES:
             self._finish()
-            raise self._log.refusal(self._container, self._trouble())
+            self._log.refuse_protected(self._container)
+            raise self._refusal()
         magic, header_bytes, _, _, sample_rate_hz, channels = struct.unpack(">4s5I", header)
         if magic != b".snd" or not _AU_HEADER_BYTES <= header_bytes <= _MAX_AU_HEADER_BYTES:
             raise TrackUnusable(Reason.ERROR, f"ffmpeg wrote no AU header but {header!r}")
         self._read_exactly(header_bytes - _AU_HEADER_BYTES)
         return sample_rate_hz, channels
+
+
+def _read_through(path: bytes) -> None:
+    """Read a file to its end: demuxers speak of an I/O error where nothing but the file is broken."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(_READ_BYTES):
+            pass
 
 
 def _hang() -> TrackUnusable:

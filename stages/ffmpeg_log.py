@@ -12,6 +12,10 @@ from stages.base import Reason, TrackUnusable
 _LINE = re.compile(r"((?:\[[^]]* @ 0x[0-9a-f]+\] )*)\[(info|error|fatal|panic)\] (.*)")
 _DURATION = re.compile(r"  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?),")
 _STREAM = re.compile(r"  Stream #0:\d+\S*: (Audio|Video): (?:none \((\S+) / |(\w+))")
+# How an MP4 calls a stream that only its shop's player can decode: FairPlay, Common Encryption.
+_PROTECTED = re.compile(r"\((drms|enca) / ")
+# What demuxers say where a file ends too early.
+_ENDS_EARLY = ("partial file", "File ended prematurely")
 _NO_DECODER = re.compile(r"[Dd]ecoder .*not found|no decoder found")
 
 # A few bits that random bytes have too.
@@ -32,8 +36,10 @@ class FfmpegLog:
 
     def __init__(self, path: bytes) -> None:
         self.codec: str | None = None
+        self.protected: str | None = None
         self.duration_s: float | None = None
         self.audio_streams = 0
+        self.says_io = False
         self.errors = 0
         self.first_error = ""
         self.reason = Reason.DAMAGED
@@ -71,6 +77,19 @@ class FfmpegLog:
         if not self._thread.is_alive():
             self._stderr.close()
 
+    def refuse_protected(self, container: str) -> None:
+        """Refuse what would decode to noise.
+
+        Raises:
+            TrackUnusable: the first audio stream is encrypted.
+        """
+        if self.protected:
+            raise TrackUnusable(
+                Reason.UNSUPPORTED,
+                f"codec {self.codec} in {container} is encrypted ({self.protected}): only the player "
+                "of its shop can decode it. Get a copy without protection",
+            )
+
     def refusal(self, container: str, trouble: str | None) -> TrackUnusable:
         """Return why ffmpeg gave no audio for a file that looks like `container`."""
         said = self._opening[0] if self._opening else trouble
@@ -79,7 +98,11 @@ class FfmpegLog:
         if any("moov atom not found" in line for line in self._opening):
             return TrackUnusable(Reason.TRUNCATED, "the index of this mp4 file (moov) is missing")
         if any(_NO_DECODER.search(line) for line in self._opening):
-            return TrackUnusable(Reason.UNSUPPORTED, f"codec {self.codec} in {container}: {said}")
+            return TrackUnusable(
+                Reason.UNSUPPORTED,
+                f"codec {self.codec} in {container}: ffmpeg has no decoder for it. Convert the file "
+                "with a program that plays it",
+            )
         if said is None:
             return TrackUnusable(Reason.EMPTY, f"no samples in this {container} file")
         reason = Reason.NOT_AUDIO if container in _WEAK_MAGIC else Reason.BAD_HEADER
@@ -112,6 +135,9 @@ class FfmpegLog:
             hours, minutes, seconds = duration.groups()
             self.duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         elif stream := _STREAM.match(text):
+            protected = _PROTECTED.search(text)
+            if protected and stream[1] == "Audio" and not self.audio_streams:
+                self.protected = protected[1]
             self._take_stream(stream[1], stream[2] or stream[3], cover="(attached pic)" in text)
 
     def _take_stream(self, kind: str, codec: str, *, cover: bool) -> None:
@@ -124,9 +150,11 @@ class FfmpegLog:
     def _take_error(self, text: str) -> None:
         quoted = self._quoted(text)
         if "Input/output error" in text:
-            self.reason = Reason.IO
+            self.says_io = True
         elif "Cannot allocate memory" in text:
             self.reason = Reason.MEMORY
+        elif not self.errors and any(words in text for words in _ENDS_EARLY):
+            self.reason = Reason.TRUNCATED
         if not self._decoding:
             # Covers that cannot be read are complained of here too: no reason to fail the track.
             self._opening = [*self._opening, quoted][:20]

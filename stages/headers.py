@@ -33,7 +33,7 @@ class Declared:
 
 
 def read_declared(fd: int, container: str | None) -> Declared:
-    """Return what the header of an open WAV, RF64 or AIFF file promises; nothing for other kinds.
+    """Return what the header of an open WAV, RF64, AIFF or AU file says; nothing for other kinds.
 
     Raises:
         OSError: the file cannot be read.
@@ -42,6 +42,8 @@ def read_declared(fd: int, container: str | None) -> Declared:
         return _wave(fd)
     if container == "aiff":
         return _aiff(fd)
+    if container == "au":
+        return _au(fd)
     return Declared()
 
 
@@ -118,3 +120,12 @@ def _aiff(fd: int) -> Declared:
         countable = not compressed or content[18:22] in _AIFC_FRAME_CODECS
         return Declared(frames if countable and frames else None, None, channels)
     return Declared()
+
+
+def _au(fd: int) -> Declared:
+    # Its length is left to the decoders: "unknown" is legal there, and common.
+    header = os.pread(fd, 24, 0)
+    if len(header) < 24:
+        return Declared()
+    sample_rate_hz, channels = struct.unpack(">16xII", header)
+    return Declared(None, sample_rate_hz, channels)

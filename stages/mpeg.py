@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 
 from stages.containers import id3_bytes, sniff
+from stages.mpeg_frames import find_frames
 
 # Junk behind the last frame is common, a second of it is not. libmpg123 knows ID3 and APE tags and
 # steps over them; of the others Lyrics3 has 10 kB at most.
 _MAX_JUNK_BYTES = 16_384
 
-# First two bytes of a frame of layer II and III, and how many bytes a frame has at most.
-_SYNCS = tuple(
-    bytes((0xFF, second)) for second in b"\xe2\xe3\xe4\xe5\xf2\xf3\xf4\xf5\xfa\xfb\xfc\xfd"
-)
-_MAX_FRAME_BYTES = 1_441
+# The least that a frame can take: 8 kbit/s at 24 kHz, 576 samples in 24 bytes.
+_MOST_SAMPLES_PER_BYTE = 24
 
 
 def has_frame_count(fd: int) -> bool:
@@ -26,14 +24,22 @@ def has_frame_count(fd: int) -> bool:
     return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-def goes_on(fd: int, position: int) -> bool:
-    """Return whether another frame stands where libsndfile stopped.
+def is_possible(frames: int, fd: int) -> bool:
+    """Return whether a file of this size can hold so many samples: a wrong count may say hours."""
+    return frames <= os.fstat(fd).st_size * _MOST_SAMPLES_PER_BYTE
 
-    It stops at the count of the first frame, or at its own estimate from that frame's bitrate:
-    concatenated files and variable bitrates without a count lose their rest.
+
+def goes_on(fd: int, position: int) -> bool:
+    """Return whether other frames stand where libsndfile stopped, or in a short rest behind that.
+
+    It stops at the count of the first frame, at its own estimate from that frame's bitrate, or
+    where the rate changes: concatenated files and variable bitrates without a count lose their rest.
     """
     position += id3_bytes(os.pread(fd, 10, position))
-    return sniff(os.pread(fd, 64, position)) == "mpeg"
+    if sniff(os.pread(fd, 64, position)) == "mpeg":
+        return True
+    rest = os.pread(fd, _MAX_JUNK_BYTES + 1, position)
+    return len(rest) <= _MAX_JUNK_BYTES and find_frames(rest) is not None
 
 
 def gave_up(fd: int, position: int, *, failed: bool) -> str | None:
@@ -44,12 +50,6 @@ def gave_up(fd: int, position: int, *, failed: bool) -> str | None:
     """
     rest_bytes = os.fstat(fd).st_size - position
     rest = os.pread(fd, _MAX_JUNK_BYTES, position)
-    if rest_bytes > _MAX_JUNK_BYTES or (failed and _has_frames(rest)):
+    if rest_bytes > _MAX_JUNK_BYTES or (failed and find_frames(rest) is not None):
         return f"the decoder gave up at byte {position}, {rest_bytes} before the end"
     return None
-
-
-def _has_frames(rest: bytes) -> bool:
-    # Random bytes have some of these marks too, at less than half the density that is asked for.
-    marks = sum(rest.count(sync) for sync in _SYNCS)
-    return marks * 2 * _MAX_FRAME_BYTES > len(rest)

@@ -15,7 +15,7 @@ from stages.base import Reason
 from stages.collect import Ending, Intake
 from stages.containers import sniff
 from stages.headers import read_declared
-from stages.mpeg import gave_up, goes_on, has_frame_count
+from stages.mpeg import gave_up, goes_on, has_frame_count, is_possible
 from stages.ogg import Pages, read_pages
 
 # soundfile seeks after every read, which costs MP3 0.07 ms: large blocks. But libsndfile gives nothing
@@ -74,8 +74,9 @@ class SndfileSource:
         self._container = sniff(head)
         self._mpeg_file = self._file.format == "MP3"
         self._mpeg = self._file.subtype.startswith("MPEG")  # in a WAV, perhaps
-        counted = self._mpeg_file and has_frame_count(fd)
-        self.length_is_known = not self._mpeg or counted
+        self._counted = self._mpeg_file and has_frame_count(fd)
+        possible = self._counted and is_possible(self._file.frames, fd)
+        self.length_is_known = not self._mpeg or possible
         self.expected_frames: int | None = self._file.frames if self.length_is_known else None
         self._refuse_what_libsndfile_gets_wrong(head)
 
@@ -91,9 +92,10 @@ class SndfileSource:
             raise OtherDecoderNeeded
 
     @property
-    def duration_s(self) -> float:
-        """Length by the header; for MPEG without a frame count an estimate."""
-        return float(self._file.frames / self.sample_rate_hz)
+    def duration_s(self) -> float | None:
+        """Length by the header; for MPEG without a frame count an estimate, None for absurd ones."""
+        absurd = self._counted and not self.length_is_known
+        return None if absurd else float(self._file.frames / self.sample_rate_hz)
 
     def close(self) -> None:
         """Release the decoder, not the descriptor."""
@@ -164,7 +166,8 @@ class SndfileSource:
         complete = self.length_is_known and intake.frames == self._file.frames
         if not complete and (trouble := gave_up(self._fd, position, failed=failed)):
             return Ending(trouble=trouble)
-        differs = self.length_is_known and _differ(intake.duration_s, self.duration_s)
+        counted_s = self._file.frames / self.sample_rate_hz
+        differs = self._counted and _differ(intake.duration_s, counted_s)
         return Ending(flags=("length_differs",) if differs else ())
 
 

@@ -190,7 +190,9 @@ class Sandbox:
             "SELECT tracks.folder, jobs.stage, jobs.scope, jobs.manifest_sha256, jobs.fingerprint "
             "FROM jobs JOIN tracks ON tracks.id = jobs.track_id WHERE jobs.state = 'done'"
         )
-        published = {path.parent for path in (self.out / "tracks").rglob("manifest.json")}
+        # A track may be called so too, and then its folder is.
+        manifests = (self.out / "tracks").rglob("manifest.json")
+        published = {path.parent for path in manifests if path.is_file()}
         for job in done:
             track = self.out / "tracks" / os.fsdecode(job["folder"])
             folder = (

@@ -151,6 +151,23 @@ def test_samples_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     assert refusal(file) == (Reason.NONFINITE, expected)
 
 
+@pytest.mark.parametrize("peak", [2e12, -3e38])
+def test_samples_whose_power_no_stage_can_hold_are_no_sound(tmp_path: Path, peak: float) -> None:
+    samples = np.zeros((RATE_HZ, 2), dtype=np.float32)
+    samples[[441, 4410], [0, 1]] = peak
+    file = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+
+    expected = "2 of 88200 samples are not finite, or beyond 1e+12, the first at 0.010 s"
+    assert refusal(file) == (Reason.NONFINITE, expected)
+
+
+def test_samples_far_above_full_scale_are_taken_as_they_are(tmp_path: Path) -> None:
+    samples = np.full((RATE_HZ, 1), 9e11, dtype=np.float32)
+    file = written(tmp_path / "a.wav", samples, subtype="FLOAT")
+
+    assert np.array_equal(read(file).audio.samples, samples.T)
+
+
 @pytest.mark.parametrize(
     ("offset", "layout", "value", "words"),
     [
@@ -172,6 +189,28 @@ def test_an_absurd_header_is_refused_with_its_value(
     assert detail.startswith(words)
     with pytest.raises(TrackUnusable, match=words):
         read_header(bytes(file))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "words"), [(16, 0, "sample rate 0 Hz"), (20, 65_535, "65535 channels")]
+)
+def test_an_absurd_au_header_is_refused_with_its_value(
+    tmp_path: Path, offset: int, value: int, words: str
+) -> None:
+    file = patched(written(tmp_path / "a.au", noise(0.1)), offset, ">I", value)
+
+    reason, detail = refusal(file)
+
+    assert reason is Reason.BAD_HEADER
+    assert detail.startswith(words)
+
+
+def test_what_stands_behind_a_tag_and_is_no_audio_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "a.mp3"
+    file.write_bytes(b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + b"hello world " * 500)
+
+    expected = "behind its ID3 tag stands no audio that is known: b'hello world hell'"
+    assert refusal(file) == (Reason.NOT_AUDIO, expected)
 
 
 @pytest.mark.parametrize("limits", [DecodeLimits(max_duration_s=60), DecodeLimits(max_bytes=10**6)])

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from stages.base import Reason
+from stages.decode import read_header
+from stages.mpeg_frames import frame_bytes
 from tests.stages.audio_files import (
     RATE_HZ,
     cut,
@@ -100,3 +102,94 @@ def test_a_variable_mp3_without_a_count_is_read_to_its_end(tmp_path: Path) -> No
     file = encoded(tmp_path / "a.mp3", samples, "-q:a", "0", "-write_xing", "0")
 
     assert read(file).audio.duration_s == pytest.approx(8.5, abs=0.1)
+
+
+BARE = ("-write_xing", "0", "-id3v2_version", "0", "-b:a", "128k")
+
+
+@pytest.mark.parametrize(
+    "junk", [bytes(700), b"what a tag left behind " * 30], ids=["zeros", "text"]
+)
+def test_junk_before_the_first_mp3_frame_is_stepped_over(tmp_path: Path, junk: bytes) -> None:
+    file = encoded(tmp_path / "a.mp3", noise(2.0), *BARE)
+    clean = read(file).audio.duration_s
+    file.write_bytes(junk + file.read_bytes())
+
+    decoded = read(file)
+
+    assert decoded.audio.duration_s == pytest.approx(clean, abs=0.05)
+    assert decoded.flags == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_bytes_behind_an_mp3_are_no_damage(tmp_path: Path, seed: int) -> None:
+    file = encoded(tmp_path / "a.mp3", noise(0.5), *BARE)
+    file.write_bytes(file.read_bytes() + np.random.default_rng(seed).bytes(5_000))
+
+    assert read(file).flags == ()
+
+
+def test_an_mp3_whose_rate_changes_is_read_to_its_end(tmp_path: Path) -> None:
+    first = encoded(tmp_path / "a.mp3", noise(1.0), *BARE).read_bytes()
+    second = encoded(tmp_path / "b.mp3", noise(1.0), *BARE, "-ar", "22050", "-b:a", "64k")
+    assert second.stat().st_size < 16_384  # as little as otherwise passes for junk
+    file = tmp_path / "c.mp3"
+    file.write_bytes(first + second.read_bytes())
+
+    decoded = read(file)
+
+    assert decoded.audio.duration_s == pytest.approx(2.0, abs=0.2)
+    assert decoded.flags == ("length_differs",)
+
+
+def test_an_mp3_that_counts_hours_is_as_long_as_it_plays(tmp_path: Path) -> None:
+    file = encoded(tmp_path / "a.mp3", noise(2.0), "-b:a", "128k")
+    mark = file.read_bytes().find(b"Info")
+    patched(file, mark + 8, ">I", 2_000_000)  # of frames: 14 hours
+
+    decoded = read(file)
+
+    assert decoded.audio.duration_s == pytest.approx(2.0, abs=0.1)
+    assert decoded.flags == ("length_differs",)
+    assert read_header(bytes(file)).duration_s is None
+
+
+def test_an_id3_tag_that_is_longer_than_the_file_says_what_is_missing(tmp_path: Path) -> None:
+    file = encoded(tmp_path / "a.mp3", noise(1.0), *BARE)
+    file.write_bytes(b"ID3\4\0\0\0\x7f\x7f\x7f" + file.read_bytes())
+
+    reason, detail = refusal(file)
+
+    assert reason is Reason.TRUNCATED
+    size = file.stat().st_size
+    assert detail == f"its ID3 tag alone should have 2097161 bytes, the file has {size}"
+
+
+def test_an_id3_tag_and_nothing_else_is_empty(tmp_path: Path) -> None:
+    file = tmp_path / "a.mp3"
+    file.write_bytes(b"ID3\4\0\0\0\0\x27\x08" + bytes(5_000))
+
+    assert refusal(file) == (Reason.EMPTY, "nothing follows its ID3 tag of 5010 bytes")
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        (
+            b"\xff\xfb\x90\x00",
+            417,
+        ),  # version 1, layer III, 128 kbit/s, 44.1 kHz: 144 * 128000 / 44100
+        (b"\xff\xfb\x92\x00", 418),  # the same, padded
+        (
+            b"\xff\xf3\x80\x00",
+            208,
+        ),  # version 2, layer III, 64 kbit/s, 22.05 kHz: 72 * 64000 / 22050
+        (b"\xff\xfd\xa4\x00", 576),  # version 1, layer II, 192 kbit/s, 48 kHz: 144 * 192000 / 48000
+        (b"\xff\xfb\x00\x00", None),  # free format
+        (b"\xff\xfb\xf0\x00", None),  # no such bitrate
+        (b"\xff\xfe\x41\x00", None),  # UTF-16
+        (b"\xff\xfb", None),
+    ],
+)
+def test_the_length_of_a_frame_is_that_of_the_standard(header: bytes, length: int | None) -> None:
+    assert frame_bytes(header) == length

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from stages import decode as decode_module
 from stages import ffmpeg
 from stages.base import Reason, TrackUnusable
 from stages.decode import DecodeLimits
+from tests.listening import listening
 from tests.stages.audio_files import (
     noise,
     refusal,
@@ -20,24 +19,8 @@ from tests.stages.audio_files import (
 
 @pytest.fixture
 def listener() -> Iterator[tuple[int, list[object]]]:
-    """A server on loopback that writes down who calls."""
-    calls: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            try:
-                while True:
-                    connection, caller = server.accept()
-                    calls.append(caller)
-                    connection.close()
-            except OSError:
-                return
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield server.getsockname()[1], calls
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
+    with listening() as server:
+        yield server
 
 
 PLAYLISTS = {
