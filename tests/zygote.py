@@ -12,7 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -112,6 +115,47 @@ def finished(root: Path, zygote: Zygote, registry: str, *, tracks: int) -> Quick
     box.check()
     box.keep()
     return box
+
+
+Start = Callable[[Sandbox], list[tuple[int, str]]]
+
+
+@contextmanager
+def two_at_once() -> Iterator[Start]:
+    """Give what starts two runs on a dataset at the same instant; it returns codes and stderr.
+
+    Two processes fork one each, released together by threads behind one barrier.
+    """
+    with Zygote() as one, Zygote() as other:
+
+        def start(box: Sandbox) -> list[tuple[int, str]]:
+            barrier = threading.Barrier(2)
+            ends: list[tuple[int, str]] = []
+            threads = [
+                threading.Thread(target=_run, args=(zygote, box, str(number), barrier, ends))
+                for number, zygote in enumerate((one, other))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return ends
+
+        yield start
+
+
+def _run(
+    zygote: Zygote, box: Sandbox, name: str, barrier: threading.Barrier, ends: list[tuple[int, str]]
+) -> None:
+    streams = [box.root / f"{name}.{stream}" for stream in ("out", "err")]
+    barrier.wait()
+    code = zygote.command(
+        ["run", str(box.dataset)],
+        environment=box.environment,
+        folder=str(box.root),
+        streams=[str(stream) for stream in streams],
+    )
+    ends.append((code, streams[1].read_text()))
 
 
 def _child(said: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Stage
 from tests.faults.rows import row
-from tests.faults.scene import Scene, was_killed
+from tests.faults.scene import was_killed
+from tests.zygote import two_at_once
 
 FAKED_CLOCK = Path(__file__).parent / "faked_clock"
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
@@ -18,31 +18,21 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 @row("D1")
 @pytest.mark.parametrize("part", range(2))
-def test_of_two_runs_at_the_same_instant_one_works(
+def test_of_two_runs_at_the_same_instant_one_works_and_the_other_names_it(
     part: int, scene: Stage, undisturbed: dict[str, object]
 ) -> None:
-    for number in range(5):
-        box = scene(f"{number}")
-        barrier = threading.Barrier(2)
-        codes: list[int] = []
+    with two_at_once() as start:
+        for number in range(part, 50, 2):
+            box = scene(f"{number}")
+            box.script({box.hash_of(box.dataset / "t00.wav"): "sleep:0.6"})
+            box.faults += 1
 
-        def run(
-            box: Scene = box, barrier: threading.Barrier = barrier, codes: list[int] = codes
-        ) -> None:
-            barrier.wait()
-            process = box.start_run()
-            process.communicate()
-            codes.append(process.returncode)
+            codes = start(box)
 
-        threads = [threading.Thread(target=run) for _ in range(2)]
-        box.faults += 1
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        # The second may start so late that the first has ended.
-        assert sorted(codes) in ([0, 3], [0, 0])
-        box.finished(undisturbed, again=0)
+            assert sorted(code for code, _ in codes) == [0, 3], codes
+            ((_, refusal),) = [found for found in codes if found[0] == 3]
+            assert "is in use by pid " in refusal
+            box.finished(undisturbed, again=0)
 
 
 @row("D2")

@@ -5,14 +5,11 @@ SIGKILL shows the order of operations, not a power cut: the page cache survives 
 
 from __future__ import annotations
 
-import random
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.sandbox import Sandbox
@@ -102,34 +99,6 @@ def test_a_lane_killed_at_any_step_is_started_again_by_the_same_run(
         box.check()
         assert box.outputs() == undisturbed.outputs, f"step {step}"
         assert box.calls().total() <= tracks + 1, f"step {step}"
-
-
-def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path, make: Make) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    box = make(tmp_path / "box", tracks=10, registry="tests.fakes:STAGES")
-    calm = make(tmp_path / "calm", tracks=10, registry="tests.fakes:STAGES")
-    assert calm.run().returncode == 0
-
-    for number in range(20):
-        run = box.start_run()
-        time.sleep(chance.uniform(0.3, 1.5))
-        if number % 2:
-            for lane in box.lanes():
-                psutil.Process(lane).kill()
-            time.sleep(chance.uniform(0.0, 0.5))
-        run.kill()
-        run.communicate()
-        box.wait_until_gone()
-    assert box.run().returncode == 0
-
-    box.check()
-    assert box.outputs() == calm.outputs()
-    assert box.calls().total() <= 10 * 3 + 20 * 2
-    box.forget_calls()
-    assert "nothing to do" in box.run().stderr
-    assert box.calls().total() == 0
 
 
 # ---- what is there already: replaced versions and moved sources

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import statistics
 import subprocess
@@ -12,17 +11,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyloudnorm
 import pytest
 import soundfile as sf
 
-from pipeline.music.bundle import FOLDER
 from tests.models import write_model
+from tests.real import PIECES, cut_music, fill, real_sandbox
 from tests.sandbox import ROOT, Sandbox
 
 SHARED_AUDIO = ROOT.parent / "shared" / "audio"
-PIECES = 4
 STEMS = {"drums", "bass", "other", "vocals"}
 
 
@@ -31,47 +28,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
-def _sandbox(root: Path, model: Path) -> Sandbox:
-    box = Sandbox(root, registry=None)
-    box.environment["NIGHTSHIFT_SEPARATION__MODEL"] = str(model)
-    # One stage of each lane; the others share theirs with loudness, see test_features_lane.
-    box.environment["NIGHTSHIFT_STAGES"] = '["loudness", "separation"]'
-    return box
-
-
 @pytest.fixture
 def real(tmp_path: Path, model: Path) -> Sandbox:
-    return _sandbox(tmp_path, model)
+    return real_sandbox(tmp_path, model)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, music: Path) -> Sandbox:
     """A dataset that one undisturbed run has done. Tests that share it leave it so."""
-    box = _sandbox(tmp_path_factory.mktemp("finished"), model)
-    _fill(box, music)
+    box = real_sandbox(tmp_path_factory.mktemp("finished"), model)
+    fill(box, music)
     done = box.run()
     assert done.returncode == 0, done.stderr
     return box
 
 
-def _cut(source: Path, target: Path, *, seconds: float) -> None:
-    samples, rate = sf.read(source, frames=round(seconds * sf.info(source).samplerate))
-    sf.write(target, samples, rate)
-
-
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four short pieces of music."""
-    folder = tmp_path_factory.mktemp("music")
-    for number, piece in enumerate(sorted(FOLDER.glob("*.flac")) + sorted(FOLDER.glob("*.ogg"))):
-        _cut(piece, folder / f"{number}.flac", seconds=1.5 + number)
-    _cut(folder / "0.flac", folder / "short.wav", seconds=0.7)
-    return folder
-
-
-def _fill(box: Sandbox, music: Path) -> None:
-    for file in music.iterdir():
-        shutil.copy(file, box.dataset)
+    return cut_music(tmp_path_factory.mktemp("music"))
 
 
 def test_music_goes_through_loudness_and_separation_and_a_second_run_has_nothing_to_do(
@@ -151,7 +125,7 @@ def test_a_model_that_was_moved_makes_nothing_stale(finished: Sandbox, model: Pa
 def test_without_weights_separation_is_blocked_with_the_command_and_the_rest_goes_on(
     real: Sandbox, music: Path
 ) -> None:
-    _fill(real, music)
+    fill(real, music)
     real.environment["NIGHTSHIFT_SEPARATION__MODEL"] = "htdemucs"
     real.environment["HOME"] = str(real.root)
 
@@ -164,7 +138,7 @@ def test_without_weights_separation_is_blocked_with_the_command_and_the_rest_goe
 
 
 def test_two_stems_are_the_wanted_one_and_the_rest(real: Sandbox, music: Path) -> None:
-    _fill(real, music)
+    fill(real, music)
 
     assert real.run("--two-stems", "vocals", "--include", "0.flac").returncode == 0
 
@@ -185,34 +159,6 @@ def test_real_recordings_of_every_format_are_done(real: Sandbox) -> None:
     assert done.returncode == 0, done.stderr
     assert real.status()["stages"]["loudness"]["mix"]["done"] == len(recordings)
     assert any(path.suffix == ".m4a" for path in recordings)
-
-
-@pytest.mark.timeout(400)
-def test_a_real_run_killed_twenty_times_ends_as_an_undisturbed_one(
-    real: Sandbox, music: Path, finished: Sandbox
-) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    _fill(real, music)
-
-    for number in range(20):
-        run = real.start_run()
-        time.sleep(chance.uniform(0.3, 4.0))
-        if number % 2:
-            for lane in real.lanes():
-                psutil.Process(lane).kill()
-            time.sleep(chance.uniform(0.0, 0.5))
-        run.kill()
-        run.communicate()
-        real.wait_until_gone()
-    done = real.run()
-
-    assert done.returncode == 0, done.stderr
-    real.check()
-    assert real.outputs() == finished.outputs()
-    (row,) = real.sql("SELECT count(*) AS n FROM attempts WHERE outcome IN ('done', 'adopted')")
-    assert row["n"] == 3 * PIECES
 
 
 def test_help_and_status_take_at_most_three_times_the_imports_they_cannot_do_without(
