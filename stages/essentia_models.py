@@ -102,8 +102,8 @@ def _heads(folder: Path) -> list[tuple[str, GraphFile]]:
         description = path.with_suffix(".json")
         # `danceability-msd-musicnn-1`: the head, then the backbone without its version.
         head, dash, _ = path.stem.partition(f"-{BACKBONE.rpartition('-')[0]}-")
-        if not dash:
-            continue
+        if not dash or not description.is_file():
+            continue  # half there is not there, as `pipeline models list` says
         backbone = _description(description).get("inference", {}).get("embedding_model", {})
         if backbone.get("model_name") == BACKBONE:
             found.append((head, _graph_file(path)))

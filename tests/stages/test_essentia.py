@@ -118,6 +118,8 @@ def test_the_weights_are_graphs_and_descriptions_of_the_backbone_and_its_own_hea
     write_backbone(models, TAGS)
     write_head(models, "danceability", ("danceable", "not_danceable"))
     write_head(models, "other", ("a", "b"), of="another-backbone")
+    write_head(models, "half", ("a", "b"))
+    (models / "half-msd-musicnn-1.json").unlink()
 
     names = [path.name for path in essentia_weights(EssentiaSettings())]
 

@@ -1,7 +1,7 @@
-"""How soon a first run works, and what a rescan costs, on a tree of many files.
+"""How soon a first run works, and what rescan, plan and mending cost, on a tree of many files.
 
-    python -m benchmarks.first_job --files 100000            # first job: the real loudness stage
-    python -m benchmarks.first_job --files 100000 --rescan   # does them all with a tiny stage first
+    python -m benchmarks.many_files --files 100000           # first job: the real loudness stage
+    python -m benchmarks.many_files --files 100000 --all     # and, done once with a tiny stage, the rest
 
 The first file is 30 s of music; the others are WAVs of a few samples, no two alike.
 """
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,15 +42,12 @@ def make_tree(folder: Path, count: int) -> None:
         (where / f"{number:06}.wav").write_bytes(header + samples)
 
 
-def start(dataset: Path, out: Path, *, tiny: bool) -> subprocess.Popen[bytes]:
+def start(dataset: Path, out: Path) -> subprocess.Popen[bytes]:
     """Start a run."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    stages = []
-    if tiny:
-        environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"
-    else:
-        stages = ["--stages", "loudness"]
-    command = [sys.executable, "-m", "pipeline", "run", str(dataset), "--out", str(out), *stages]
+    command = [
+        sys.executable, "-m", "pipeline", "run", str(dataset), "--out", str(out), "--stages", "loudness",
+    ]  # fmt: skip
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
@@ -68,7 +66,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--files", type=int, default=100_000)
-    parser.add_argument("--rescan", action="store_true")
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--at", type=Path, default=Path("/dev/shm"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.at) as folder:
@@ -78,20 +76,44 @@ def main() -> None:
         for number in range(3):
             out = Path(folder) / f"out{number}"
             started = datetime.now(UTC)
-            run = start(dataset, out, tiny=False)
+            run = start(dataset, out)
             print(
                 f"first job of {asked.files} files: {first_done_s(out, started):.2f} s", flush=True
             )
             run.kill()
             run.wait()
-        if asked.rescan:
-            begun = time.monotonic()
-            start(dataset, out, tiny=True).wait()
-            print(f"everything once: {time.monotonic() - begun:.0f} s", flush=True)
-            for _ in range(3):
-                begun = time.monotonic()
-                start(dataset, out, tiny=True).wait()
-                print(f"a run without changes: {time.monotonic() - begun:.2f} s", flush=True)
+        if asked.all:
+            time_the_rest(dataset, Path(folder) / "out")
+
+
+def time_the_rest(dataset: Path, out: Path) -> None:
+    """Do everything once with a tiny stage; time what comes after that."""
+    took("everything once", ["run", dataset], out)
+    for _ in range(3):
+        took("a run without changes", ["run", dataset], out)
+    took("status", ["status", dataset], out)
+    took("plan", ["plan", dataset], out)
+    took("verify", ["verify", dataset], out)
+    took("verify --hash", ["verify", "--hash", dataset], out)
+    for manifest in (out / "tracks").rglob("manifest.json"):
+        os.utime(manifest.parent)
+    took("a run after every output folder was touched", ["run", dataset], out)
+    took("a run after that", ["run", dataset], out)
+    took("rebuild", ["rebuild", dataset], out)
+    took("a run after that", ["run", dataset], out)
+
+
+def took(what: str, command: Sequence[str | Path], out: Path) -> None:
+    """Run a command to its end and say how long it took."""
+    begun = time.monotonic()
+    arguments = [sys.executable, "-m", "pipeline", *map(str, command), "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NIGHTSHIFT_REGISTRY": "tests.fakes:ONE"}
+    done = subprocess.run(
+        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{what} ended with {done.returncode}: {done.stderr}")
+    print(f"{what}: {time.monotonic() - begun:.2f} s", flush=True)
 
 
 if __name__ == "__main__":
