@@ -37,7 +37,8 @@ def demonstrate(
         "\nLook next:\n"
         f"  pipeline status {where}\n"
         f"  pipeline show {where} 'Night Bus.flac'\n"
-        f"  pipeline query {where} \"SELECT path, value FROM feature WHERE name = 'integrated_lufs'\""
+        f'  pipeline query {where} "SELECT path, stage, name, value FROM feature '
+        "WHERE name IN ('integrated_lufs', 'tempo_bpm', 'key')\""
     )
     return report.exit_code
 

@@ -7,10 +7,8 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -22,67 +20,34 @@ from pipeline.artifacts import OutputFolder, RunLog
 from pipeline.config import RunConfig
 from pipeline.errors import LedgerDamaged, PipelineError, Unfit
 from pipeline.events import Emit, Event
+from pipeline.finding import Finding
 from pipeline.forecast import Forecast
-from pipeline.identity import signed
 from pipeline.inspection import notice
 from pipeline.journal import Journal
 from pipeline.ledger import Ledger
 from pipeline.ledger.book import now_utc
 from pipeline.ledger.connect import FILE_NAME as LEDGER_NAME
-from pipeline.ledger.files import SeenFile
 from pipeline.ledger.outlook import Left
 from pipeline.machine import Machine
 from pipeline.manifest import Wrong
 from pipeline.night import Night
 from pipeline.pace import Pace
-from pipeline.placing import clear_replaced, is_gone
+from pipeline.placing import clear_replaced
 from pipeline.probing import Probing
 from pipeline.recipe import recipes
 from pipeline.recovery import recover
-from pipeline.scan import FoundFile, Scan, display, is_audio
+from pipeline.report import Report
+from pipeline.scan import display
 from pipeline.signals import Signals
 from pipeline.stopping import Stopping
 from pipeline.threads import budget, variables
 from pipeline.working import Working
 from stages.base import STEMS_FROM, JsonValue, Scope
 
-_BATCH = 500
 _SHOWN_ONLY = ("progress", "todo", "todo_in_all")  # shown, not logged
 _TURN_S = 1.0
 _TODO_EVERY_S = 1.0
 _TODO_SHARE = 0.05  # of the time at most: with 300,000 open jobs the sum takes 0.14 s
-
-
-@dataclass(frozen=True)
-class Report:
-    """How a run ended."""
-
-    run_id: int
-    done: int
-    failed: int
-    blocked: dict[str, str]
-    unreadable: int
-    tracks: int
-    stopped_by: int | None
-    stopped_for: str | None = None  # until, limit or disk
-    why: str | None = None
-    left: int = 0  # tracks that could go on at once, when the run was stopped
-    unprobed: int = 0
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that tells it to the shell."""
-        if self.stopped_by is not None:
-            return 128 + self.stopped_by
-        if self.stopped_for == "disk":
-            return 4
-        blocked = bool(self.blocked) and self.tracks > 0
-        if blocked and self.no_stage_started and not self.already_done:
-            return 4
-        return 1 if self.failed or blocked or self.unreadable else 0
-
-    no_stage_started: bool = False
-    already_done: int = 0
 
 
 @dataclass(frozen=True)
@@ -219,14 +184,7 @@ class Supervisor:
         self._stopping = Stopping(night, self._signals)
         self._forecast = Forecast(night)
         self._journal = Journal(night)
-        self._scan = Scan(
-            night.config.dataset,
-            out=night.config.out,
-            include=night.config.include,
-            exclude=night.config.exclude,
-            names=night.config.names,
-        )
-        self._batches: Iterator[list[FoundFile]] | None = _batches(self._found())
+        self._finding = Finding(night)
         self._settled = False
         self._todo_after = 0.0
         self._todo_limited = False
@@ -299,9 +257,11 @@ class Supervisor:
                 working.leave()
             leave_by = self._stopping.leave_by
             if leave_by is None:
-                self._scan_some()
+                if self._finding.take():
+                    # A file that was changed keeps its number, below those of new ones met before it.
+                    self._probing.look_again()
                 more = not self._night.allowance.full and self._probing.feed()
-                finding = more or self._probing.busy or self._batches is not None
+                finding = more or self._probing.busy or not self._finding.over
                 working.feed()
                 self._forecast.look(last=not finding)
                 self._tell_todo(working)
@@ -310,7 +270,7 @@ class Supervisor:
             elif not working.running or self._night.clock() > leave_by:
                 working.kill()
                 return
-            self._listen(0.0 if self._batches and leave_by is None else _TURN_S)
+            self._listen(0.0 if not self._finding.over and leave_by is None else _TURN_S)
             self._night.lock.check()
             working.check_hang()
             self._probing.check_hang()
@@ -339,47 +299,6 @@ class Supervisor:
                 self._probing.hear(child)
             elif self._working is not None and self._working.owns(child):
                 self._working.hear(child)
-
-    # ---- scan
-
-    def _found(self) -> Iterator[FoundFile]:
-        """Give the files as the scan does; only a list of names may have another order."""
-        files = self._scan.files()
-        if self._night.config.order == "path" and self._night.config.names is not None:
-            files = iter(sorted(files, key=lambda file: file.path.split(b"/")))
-        yield from files
-
-    def _scan_some(self) -> None:
-        """Take one batch of files in, so that the first track can start before the walk is over."""
-        if self._batches is None:
-            return
-        batch = next(self._batches, None)
-        night = self._night
-        if batch is None:
-            self._batches = None
-            self._scanned()
-            return
-        seen = [_seen(file) for file in batch]
-        fresh = night.ledger.files.recognise(night.run_id, seen, stages=night.wanted)
-        night.ledger.files.add(
-            night.run_id, [file for file in fresh if is_audio(night.config.dataset, file.path)]
-        )
-        if fresh:
-            # A file that was changed keeps its number, below those of new ones met before it.
-            self._probing.look_again()
-
-    def _scanned(self) -> None:
-        """Files that were not met are gone, or only left out by a filter."""
-        night = self._night
-        after, gone = 0, 0
-        while unseen := night.ledger.files.unseen(night.run_id, after=after, limit=_BATCH):
-            missing = [known.id for known in unseen if is_gone(night, known)]
-            night.ledger.files.mark_missing(missing)
-            after, gone = unseen[-1].id, gone + len(missing)
-        for reason, number in self._scan.skipped.items():
-            examples = ", ".join(self._scan.examples.get(reason, ()))
-            night.tell("left_out", reason=reason, files=number, examples=examples)
-        night.tell("scanned", missing=gone)
 
     def _settled_and_done(self, working: Working) -> bool:
         """Once all is probed, clear what was replaced; say whether the pass has nothing left."""
@@ -434,20 +353,3 @@ class Supervisor:
         )
         night.tell("run_ended", exit_code=report.exit_code, done=report.done, failed=report.failed)
         return report
-
-
-def _batches(files: Iterator[FoundFile]) -> Iterator[list[FoundFile]]:
-    while batch := list(islice(files, _BATCH)):
-        yield batch
-
-
-def _seen(file: FoundFile) -> SeenFile:
-    return SeenFile(
-        path=file.path,
-        shown=display(file.path),
-        size_bytes=file.size_bytes,
-        mtime_ns=signed(file.mtime_ns),
-        ctime_ns=signed(file.ctime_ns),
-        inode=signed(file.inode),
-        device=signed(file.device),
-    )

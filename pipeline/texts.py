@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.ledger.counting import Status
     from pipeline.ledger.reading import JobLine
     from pipeline.lock import Holder
-    from pipeline.supervisor import Report
+    from pipeline.report import Report
 
 _LINE_MAX = 400
 STATES = ("pending", "waiting", "running", "done", "failed", "blocked", "skipped")

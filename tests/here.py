@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from pipeline.config import load
 from pipeline.events import Event
-from pipeline.supervisor import Report, run
+from pipeline.report import Report
+from pipeline.supervisor import run
 from stages.base import JsonValue
 from tests.sandbox import Sandbox
 

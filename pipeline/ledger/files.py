@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from pipeline.ledger.plan import Planned, add_jobs
+from pipeline.ledger.plan import Planned, add_first_jobs
 from pipeline.ledger.ranks import Ranks
 from pipeline.ledger.schema import attempts, jobs, paths, results, tracks
 from pipeline.ledger.transactions import Transactions
@@ -204,7 +204,8 @@ class Files:
                 .returning(tracks.c.id)
             ).scalar_one()
             tx.execute(update(paths).where(paths.c.id == path_id).values(track_id=track_id))
-            add_jobs(tx, planned, [track_id])
+            problem = (probed.problem, probed.problem_detail)
+            add_first_jobs(tx, planned, track_id, audio_s=probed.duration_s, problem=problem)
             wanted = {job.stage for job in planned} if stages is None else stages
             self._ranks.queue(tx, run_id, [track_id], wanted, path_id=path_id)
 

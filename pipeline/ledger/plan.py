@@ -26,15 +26,13 @@ class Planned:
     blocked: str | None = None
 
 
-def add_jobs(tx: Connection, planned: Sequence[Planned], track_ids: Collection[int] | None) -> None:
-    """Add the jobs that these tracks (None: all) do not have yet."""
+def add_jobs(tx: Connection, planned: Sequence[Planned]) -> None:
+    """Add the jobs that the tracks do not have yet."""
     for job in planned:
         there = exists().where(
             jobs.c.track_id == tracks.c.id, jobs.c.stage == job.stage, jobs.c.scope == job.scope
         )
-        usable, unusable = (
-            (State.PENDING, State.FAILED) if job.scope == "mix" else (State.WAITING, State.SKIPPED)
-        )
+        usable, unusable = (_first_state(job.scope, usable=usable) for usable in (True, False))
         rows = select(
             tracks.c.id,
             literal(job.stage),
@@ -50,13 +48,43 @@ def add_jobs(tx: Connection, planned: Sequence[Planned], track_ids: Collection[i
             literal(0),
             literal(False),
         ).where(~there)
-        if track_ids is not None:
-            rows = rows.where(tracks.c.id.in_(track_ids))
         columns = (
             "track_id", "stage", "scope", "lane", "state", "rank", "recipe", "audio_s",
             "reason", "detail", "deaths", "interruptions", "retried",
         )  # fmt: skip
         tx.execute(insert(jobs).from_select(columns, rows))
+
+
+def add_first_jobs(
+    tx: Connection,
+    planned: Sequence[Planned],
+    track_id: int,
+    *,
+    audio_s: float | None,
+    problem: tuple[str | None, str | None],
+) -> None:
+    """Add the jobs of a track that was just added. As `add_jobs`, in one statement that is built once."""
+    reason, detail = problem
+    rows = [
+        {
+            "track_id": track_id, "stage": job.stage, "scope": job.scope, "lane": job.lane,
+            "state": _first_state(job.scope, usable=reason is None), "rank": track_id,
+            "recipe": job.recipe, "audio_s": audio_s, "reason": reason, "detail": detail,
+            "deaths": 0, "interruptions": 0, "retried": False,
+        }
+        for job in planned
+    ]  # fmt: skip
+    if rows:
+        tx.execute(_ADD, rows)
+
+
+def _first_state(scope: str, *, usable: bool) -> State:
+    if scope == "mix":
+        return State.PENDING if usable else State.FAILED
+    return State.WAITING if usable else State.SKIPPED
+
+
+_ADD = insert(jobs)
 
 
 def queue(tx: Connection, run_id: int, track_ids: Collection[int], stages: Iterable[str]) -> None:

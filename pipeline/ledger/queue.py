@@ -47,7 +47,7 @@ class Queue:
         """Open the jobs that today's settings ask for: new, stale, blocked, and passing failures."""
         separation = next((job for job in planned if job.stage == STEMS_FROM), None)
         with self._transactions.begin() as tx:
-            add_jobs(tx, planned, None)
+            add_jobs(tx, planned)
             # Stems jobs first: they are compared with the separation as it was published.
             for job in sorted(planned, key=lambda job: job.scope, reverse=True):
                 self._requeue(tx, job, separation)
