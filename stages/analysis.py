@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 from stages.audio import Audio
 from stages.outputs import Missing
+from stages.silence import SILENCE, silence_of
 
 RATE_HZ = 22_050
 FRAME_SAMPLES = 2048
 HOP_SAMPLES = 512
 
-SILENCE = Missing("silence: nothing above -120 dB")
 SHORTER_THAN_FRAME = Missing(f"shorter than one frame of {FRAME_SAMPLES / RATE_HZ:.3f} s")
 
-_SILENCE_PEAK = 1e-6  # -120 dBFS
-_SILENT_MAGNITUDE = _SILENCE_PEAK * FRAME_SAMPLES / 4  # what a sine of -120 dBFS has in its bin
+_SILENT_MAGNITUDE = 1e-6 * FRAME_SAMPLES / 4  # what a sine of -120 dBFS has in its bin
 
 
 def nothing_there(audio: Audio) -> Missing | None:
     """Say why a source cannot be analysed, None where it can."""
-    mono = audio.mono(RATE_HZ)
-    if len(mono) < FRAME_SAMPLES:
+    if len(audio.mono(RATE_HZ)) < FRAME_SAMPLES:
         return SHORTER_THAN_FRAME
-    return SILENCE if np.abs(mono).max() <= _SILENCE_PEAK else None
+    silent = silence_of(audio, sample_rate_hz=RATE_HZ)
+    # A click of -90 dB, or noise of -110, is no silence to its peak and fills no bin of a spectrum.
+    return silent or (None if sounding(audio).any() else SILENCE)
 
 
 def magnitude(audio: Audio) -> NDArray[np.float32]:

@@ -18,11 +18,10 @@ from stages.musicnn import RATE_HZ as MUSICNN_RATE_HZ
 from stages.musicnn import Musicnn, Predicted
 from stages.outputs import Missing, Scalar
 from stages.settings import EssentiaSettings
+from stages.silence import silence_of
 
 _RATE_HZ = 44_100  # the rate that Essentia's algorithms are made for
-_SILENCE_PEAK = 1e-6  # -120 dBFS
 
-_SILENCE = Missing("silence: nothing above -120 dB")
 _SHORT = Missing("shorter than 0.1 s")
 _SHORTER_THAN_PATCH = Missing("shorter than 3 s")
 _NO_BEAT = Missing("no beat was found")
@@ -48,7 +47,7 @@ class Essentia(Measuring[EssentiaSettings]):
 
     def measure(self, audio: Audio, tick: Tick) -> Measured:
         mono = audio.mono(_RATE_HZ)
-        missing = _nothing_there(mono)
+        missing = _nothing_there(audio)
         features: dict[str, Scalar] = {
             **_danceability(mono, missing),
             **_key(mono, missing),
@@ -59,14 +58,14 @@ class Essentia(Measuring[EssentiaSettings]):
             tick(audio.duration_s)
             return Measured(features)
         found = self._musicnn.predict(audio.mono(MUSICNN_RATE_HZ), tick)
-        features |= _means(self._models, found, missing or _SHORTER_THAN_PATCH)
+        features |= _means(self._models, found, missing)
         return Measured(features, _series(found))
 
 
-def _nothing_there(mono: NDArray[np.float32]) -> Missing | None:
-    if len(mono) < _RATE_HZ // 10:
+def _nothing_there(audio: Audio) -> Missing | None:
+    if len(audio.mono(_RATE_HZ)) < _RATE_HZ // 10:
         return _SHORT
-    return _SILENCE if np.abs(mono).max() <= _SILENCE_PEAK else None
+    return silence_of(audio, sample_rate_hz=_RATE_HZ)
 
 
 def _danceability(mono: NDArray[np.float32], missing: Missing | None) -> dict[str, Scalar]:
@@ -96,7 +95,7 @@ def _rhythm(mono: NDArray[np.float32], missing: Missing | None) -> dict[str, Sca
         return {"tempo_bpm": missing, "tempo_confidence": missing, "beat_count": 0}
     tempo_bpm, beats, confidence, *_ = es.RhythmExtractor2013(method="multifeature")(mono)
     if len(beats) < 2:
-        return {"tempo_bpm": _NO_BEAT, "tempo_confidence": _NO_BEAT, "beat_count": len(beats)}
+        return {"tempo_bpm": _NO_BEAT, "tempo_confidence": _NO_BEAT, "beat_count": 0}
     return {
         "tempo_bpm": float(tempo_bpm),
         "tempo_confidence": float(confidence),
@@ -112,7 +111,7 @@ def _dynamics(mono: NDArray[np.float32], missing: Missing | None) -> dict[str, S
     return {"dynamic_complexity_db": float(complexity_db), "loudness_db": float(loudness_db)}
 
 
-def _means(models: ImportedModels, found: Predicted, missing: Missing) -> dict[str, Scalar]:
+def _means(models: ImportedModels, found: Predicted, missing: Missing | None) -> dict[str, Scalar]:
     """Return the mean over all patches of every tag and of every class of every head."""
     features = _mean("tag", models.backbone.classes, found.tags, missing)
     for name, head in models.heads.items():
@@ -121,11 +120,11 @@ def _means(models: ImportedModels, found: Predicted, missing: Missing) -> dict[s
 
 
 def _mean(
-    prefix: str, classes: tuple[str, ...], rows: NDArray[np.float32], missing: Missing
+    prefix: str, classes: tuple[str, ...], rows: NDArray[np.float32], missing: Missing | None
 ) -> dict[str, Scalar]:
     names = [f"{prefix}_{slug(name)}" for name in classes]
-    if len(rows) == 0:
-        return dict.fromkeys(names, missing)
+    if missing is not None or len(rows) == 0:
+        return dict.fromkeys(names, missing or _SHORTER_THAN_PATCH)
     means = rows.mean(axis=0, dtype=np.float64)
     return {name: float(value) for name, value in zip(names, means, strict=True)}
 

@@ -67,11 +67,12 @@ def imported_models(
         return None
     folder = folder or models_folder() / ESSENTIA
     graph = folder / f"{BACKBONE}.pb"
-    if not graph.is_file():
+    missing = [one for one in (graph, graph.with_suffix(".json")) if not one.is_file()]
+    if missing:
         if settings.models == "imported":
             return None
         raise StageBlocked(
-            f"{graph} is not there",
+            f"{missing[0]} is not there",
             f"Get it with: {fetch_command(BACKBONE)}, or leave essentia.models at imported",
         )
     backbone = _graph_file(graph)
@@ -104,10 +105,16 @@ def _heads(folder: Path) -> list[tuple[str, GraphFile]]:
         head, dash, _ = path.stem.partition(f"-{BACKBONE.rpartition('-')[0]}-")
         if not dash or not description.is_file():
             continue  # half there is not there, as `pipeline models list` says
-        backbone = _description(description).get("inference", {}).get("embedding_model", {})
-        if backbone.get("model_name") == BACKBONE:
+        if _backbone_of(description) == BACKBONE:
             found.append((head, _graph_file(path)))
     return found
+
+
+def _backbone_of(description: Path) -> str | None:
+    found: object = _description(description)
+    for key in ("inference", "embedding_model", "model_name"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _graph_file(path: Path) -> GraphFile:
@@ -121,10 +128,20 @@ def _graph_file(path: Path) -> GraphFile:
             input=str(schema["inputs"][0]["name"]),
             predictions=outputs["predictions"],
             embeddings=outputs.get("embeddings"),
-            classes=tuple(str(name) for name in content["classes"]),
+            classes=_classes(content["classes"]),
         )
-    except (KeyError, IndexError, TypeError) as error:
+    except KeyError as error:
         raise _wrong(description, f"does not say its {error.args[0]}") from error
+    except (IndexError, TypeError, AttributeError, ValueError) as error:
+        raise _wrong(description, f"is not what is expected of one: {error}") from error
+
+
+def _classes(named: object) -> tuple[str, ...]:
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise TypeError("its classes are no list of names")
+    if len({slug(one) for one in named}) < len(named):
+        raise ValueError("two of its classes have one name")
+    return tuple(named)
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def find_key(chroma: NDArray[np.floating]) -> Key | None:
         chroma: how much of each pitch class there is, from C upwards, shape `(12,)`.
 
     Returns:
-        None where all twelve are alike: then no key fits better than another.
+        None where all twelve are alike, or no numbers: then no key fits better than another.
     """
-    if np.ptp(chroma) <= 1e-6 * np.abs(chroma).max():
+    if not np.isfinite(chroma).all() or np.ptp(chroma) <= 1e-6 * np.abs(chroma).max():
         return None
     return max(
         (

@@ -24,6 +24,7 @@ PATCH_S = 3.0  # 187 frames of 512 samples every 256
 
 _FRAME_SAMPLES = 512
 _HOP_SAMPLES = 256
+_BANDS = 96
 _BATCH_PATCHES = 64  # as Essentia's own call; bounds the memory, whatever the length
 
 
@@ -58,6 +59,16 @@ class Musicnn:
             name: (head, _graph(head, [head.predictions])) for name, head in models.heads.items()
         }
         self._mel = es.TensorflowInputMusiCNN()
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Hold the outputs for a patch of nothing against the descriptions."""
+        nothing = np.zeros((1, PATCH_FRAMES, _BANDS), np.float32)
+        found = _run(self._predict, self._backbone.input, nothing)
+        _check_width(self._backbone, found[self._backbone.predictions])
+        for head, graph in self._heads.values():
+            embeddings = found[str(self._backbone.embeddings)]
+            _check_width(head, _run(graph, head.input, embeddings)[head.predictions])
 
     def predict(self, mono: NDArray[np.float32], tick: Tick) -> Predicted:
         """Return what the models say of a source at 16 kHz; no rows where it is shorter than 3 s.
@@ -117,8 +128,18 @@ def _graph(model: GraphFile, outputs: list[str]) -> es.TensorflowPredict:
     except RuntimeError as error:
         raise StageBlocked(
             f"{model.path} cannot be loaded: {error}",
-            f"Get it again with: pipeline models fetch {model.path.stem}",
+            f"Get it again (pipeline models fetch {model.path.stem}, if it is of the catalogue), or "
+            "take it away",
         ) from error
+
+
+def _check_width(model: GraphFile, rows: NDArray[np.float32]) -> None:
+    if rows.shape[1] != len(model.classes):
+        raise StageBlocked(
+            f"{model.path} gives {rows.shape[1]} values, and its description names "
+            f"{len(model.classes)} classes",
+            "Get both anew, or take both away",
+        )
 
 
 def _run(

@@ -21,7 +21,7 @@ def _counted(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def counted(*args: Any, **options: Any) -> Any:
         with open(os.environ["NIGHTSHIFT_TEST_CALLS"], "a") as calls:
-            calls.write(f"{what}\n")
+            calls.write(f"{what} {options['n_fft']}\n" if "n_fft" in options else f"{what}\n")
         return call(*args, **options)
 
     return counted
@@ -46,4 +46,5 @@ def _watch() -> None:
 
     vars(sources)["decode"] = _counted("decode", decode.decode)
     vars(musicnn)["_graph"] = _counted("graph", musicnn._graph)
-    librosa.stft = _counted("stft", librosa.stft)
+    # Under both names: librosa's own functions call the second.
+    librosa.stft = librosa.core.spectrum.stft = _counted("stft", librosa.stft)

@@ -41,7 +41,9 @@ def test_a_track_is_decoded_once_and_its_stft_computed_once_for_all_stages(
     calls = _calls(finished)
 
     assert calls["decode"] == TRACKS
-    assert calls["stft"] == TRACKS
+    assert calls["stft 2048"] == TRACKS
+    others = {name for name in calls if name.startswith("stft") and name != "stft 2048"}
+    assert others == {"stft 1024"}  # of the constant-Q transform
     assert len(MEASURING) == 5
 
 

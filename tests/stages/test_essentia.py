@@ -16,6 +16,7 @@ from stages.essentia_models import essentia_weights, slug
 from stages.measure import Measured
 from stages.outputs import Missing
 from stages.settings import EssentiaSettings
+from stages.silence import SILENCE
 from tests.stages.frozen_graphs import write_backbone, write_head
 from tests.stages.sounds import clicks, noise, scaled, song
 
@@ -178,18 +179,73 @@ def test_a_model_that_is_not_whole_blocks_the_stage_with_its_name(
     spoil(models / "msd-musicnn-1.pb")  # type: ignore[operator]
 
     with pytest.raises(StageBlocked, match=said):
+        _measured(noise(), "musicnn")
+
+
+def test_a_graph_without_its_description_counts_as_missing(models: Path) -> None:
+    write_backbone(models, TAGS)
+    (models / "msd-musicnn-1.json").unlink()
+
+    assert essentia_weights(EssentiaSettings()) == ()
+    assert "tag_rock" not in _measured(noise(), "imported").features
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [None, [], "x", {"embedding_model": "msd-musicnn-1"}, {"embedding_model": {"model_name": 3}}],
+)
+def test_a_head_whose_description_names_no_backbone_is_left_out(
+    models: Path, inference: object
+) -> None:
+    write_backbone(models, TAGS)
+    write_head(models, "mood_happy", ("happy", "non_happy"))
+    description = models / "mood_happy-msd-musicnn-1.json"
+    description.write_text(
+        json.dumps({**json.loads(description.read_text()), "inference": inference})
+    )
+
+    assert len(essentia_weights(EssentiaSettings())) == 2
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["rock", "pop"], "gives 4 values, and its description names 2 classes"),
+        ("rock", "its classes are no list of names"),
+        (["a b", "a-b", "c", "d"], "two of its classes have one name"),
+    ],
+)
+def test_classes_that_do_not_fit_the_graph_block_the_stage(
+    models: Path, classes: object, said: str
+) -> None:
+    write_backbone(models, TAGS)
+    description = models / "msd-musicnn-1.json"
+    description.write_text(json.dumps({**json.loads(description.read_text()), "classes": classes}))
+
+    with pytest.raises(StageBlocked, match=said):
         _measured(noise(), "imported")
+
+
+def test_silence_has_no_tags_however_long_it_is(models: Path) -> None:
+    write_backbone(models, TAGS)
+    write_head(models, "mood_happy", ("happy", "non_happy"))
+
+    found = _measured(scaled(noise(seconds=8.0), 0.0), "imported").features
+
+    assert {found["tag_rock"], found["mood_happy_happy"], found["danceability"]} == {SILENCE}
 
 
 # ---- the real MusiCNN
 
 
 @needs_real_weights
-@pytest.mark.parametrize("seed", [1, 4])
-def test_real_tags_and_embeddings_are_those_of_essentias_own_call(models: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "seconds"), [(1, 13.0), (4, 3.1)])
+def test_real_tags_and_embeddings_are_those_of_essentias_own_call(
+    models: Path, seed: int, seconds: float
+) -> None:
     for name in ("msd-musicnn-1.pb", "msd-musicnn-1.json"):
         shutil.copy(SHARED / name, models / name)
-    audio = song(seed, seconds=13.0)
+    audio = song(seed, seconds=seconds)
 
     found = _measured(audio, "imported")
 

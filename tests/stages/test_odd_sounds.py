@@ -14,8 +14,9 @@ import pytest
 from stages import STAGES
 from stages.audio import Audio
 from stages.base import Stage, StageSettings, Track
+from stages.downmix import to_mono
 from stages.settings import EssentiaSettings
-from tests.stages.sounds import song, tone
+from tests.stages.sounds import noise, scaled, song, tone
 
 MEASURING = [name for name, declared in STAGES.items() if declared.lane == "features"]
 
@@ -32,24 +33,33 @@ def _clipped() -> Audio:
     return Audio(np.clip(song(seconds=4.0).samples * 20, -1, 1), 44_100)
 
 
+def _click(level: float) -> Audio:
+    samples = np.zeros((1, 2 * 44_100), np.float32)
+    samples[0, 30_000] = level
+    return Audio(samples, 44_100)
+
+
 def _surround() -> Audio:
     stereo = song(seconds=4.0).samples
     return Audio(np.concatenate([stereo, 0.5 * stereo, 0.2 * stereo]), 44_100)
 
+
+_OPPOSED = np.array([[1], [-1]], np.float32)
 
 ODD: dict[str, Callable[[], Audio]] = {
     "nothing": lambda: _samples(1, 0),
     "one sample": lambda: _samples(1, 1, value=0.5),
     "10 ms": lambda: _samples(2, 441, value=0.1),
     "silence": lambda: _samples(2, 3 * 44_100),
+    "one step of 16 bits": lambda: _click(1 / 32_768),
+    "a click of -70 dB": lambda: _click(10**-3.5),
+    "noise of -106 dB": lambda: scaled(noise(), 1.2e-5),
     "quieter than silence": lambda: _samples(2, 3 * 44_100, value=1e-8),
     "constant": lambda: _samples(2, 3 * 44_100, value=0.7),
-    "out of phase": lambda: Audio(
-        song(seconds=3.0).samples * np.array([[1], [-1]], np.float32), 44_100
-    ),
+    "out of phase": lambda: Audio(tone(440.0).samples * _OPPOSED, 44_100),
     "clipped": _clipped,
     "far above full scale": lambda: Audio(song(seconds=3.0).samples * np.float32(1e4), 44_100),
-    "one click": lambda: Audio(np.eye(1, 2 * 44_100, 30_000, dtype=np.float32), 44_100),
+    "one click": lambda: _click(1.0),
     "5.1": _surround,
     "16 channels": lambda: Audio(np.tile(song(seconds=2.0).samples, (8, 1)), 44_100),
     "4 kHz": lambda: _at(4_000),
@@ -92,6 +102,54 @@ def test_each_value_is_a_finite_number_or_null_with_a_reason(
     for name, value in mix.items():
         assert (value is None) == bool(reasons.get("mix", {}).get(name)), name
         assert not isinstance(value, float) or math.isfinite(value), name
+
+
+def test_silence_is_null_with_that_reason_and_left_against_right_with_another(
+    stage: Stage[StageSettings], tmp_path: Path
+) -> None:
+    sources = {"silence": ODD["silence"](), "cancelled": ODD["out of phase"]()}
+
+    found = _run(stage, sources, tmp_path / "out")
+
+    reasons = found["null_reasons"]
+    assert isinstance(reasons, dict)
+    assert {why.partition(":")[0] for why in reasons["silence"].values()} <= {
+        "silence", "no 400 ms above the gate of -70 LUFS", "shorter than 3 s",
+        "no 3 s above the gate of -70 LUFS",
+    }  # fmt: skip
+    cancelled = set(reasons.get("cancelled", {}).values())
+    assert cancelled <= {"left and right cancel: their mean is silent"}
+    assert bool(cancelled) == (type(stage).__name__ != "Loudness")  # which hears each channel
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 96_000, 192_000])
+def test_a_tone_is_the_same_tone_at_any_rate(
+    stage: Stage[StageSettings], rate_hz: int, tmp_path: Path
+) -> None:
+    found = _run(stage, {"mix": _at(rate_hz)}, tmp_path / "out")["mix"]
+
+    assert isinstance(found, dict)
+    expected = {
+        "rms_dbfs": (-10.97, 0.01),  # of a sine of 0.4
+        "centroid_mean_hz": (440.0, 12.0),
+        "tuning_cents": (0.0, 4.0),
+        "loudness_db": (-11.8, 0.5),
+    }
+    for name, (value, within) in expected.items():
+        if name in found:
+            assert found[name] == pytest.approx(value, abs=within), name
+    assert found.get("key", "A") == "A"
+
+
+def test_surround_is_measured_as_its_downmix(stage: Stage[StageSettings], tmp_path: Path) -> None:
+    surround = _surround()
+    mono = Audio(to_mono(surround.samples)[np.newaxis], surround.sample_rate_hz)
+
+    found = _run(stage, {"mix": surround}, tmp_path / "six")["mix"]
+    mixed = _run(stage, {"mix": mono}, tmp_path / "one")["mix"]
+
+    if type(stage).__name__ != "Loudness":  # which weighs the channels, tests/stages/test_bs1770.py
+        assert found == mixed
 
 
 def test_the_same_sound_gives_the_same_bytes(stage: Stage[StageSettings], tmp_path: Path) -> None:
