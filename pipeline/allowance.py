@@ -90,7 +90,7 @@ class Allowance:
     def bound(self, stages: Collection[str], scope: str, in_hand: InHand) -> Bound:
         """Return the bound for a lane's next claim."""
         by_time = self._by_time(stages, scope, in_hand)
-        by_room = self._by_room(stages, in_hand)
+        by_room = self._by_room(stages, scope, in_hand)
         if by_room is not None and (by_time is None or by_room < by_time):
             return Bound(by_room, "disk")
         return Bound(by_time, "until") if by_time is not None else Bound()
@@ -104,10 +104,10 @@ class Allowance:
             return -1.0
         return (left_s - in_hand.left_s) / per_audio_s if per_audio_s else None
 
-    def _by_room(self, stages: Collection[str], in_hand: InHand) -> float | None:
+    def _by_room(self, stages: Collection[str], scope: str, in_hand: InHand) -> float | None:
         if self.room.shortage() is not None:
             return -1.0
-        per_audio_s = self.sizes.per_audio_s(stages)
+        per_audio_s = self.sizes.per_audio_s(stages, scope)
         if not per_audio_s:
             return None
         return self.room.spare_bytes() / per_audio_s - in_hand.audio_s

@@ -20,7 +20,7 @@ def changes(out: OutputFolder, folder: bytes, recipe: Recipe) -> list[str]:
         before, now = old.settings.get(name), recipe.settings.get(name)
         if before != now:
             differences.append(f"{recipe.stage}.{name}: {_shown(before)} -> {_shown(now)}")
-    if sorted(map(str, old.weights.values())) != sorted(map(str, recipe.weights.values())):
+    if list(old.weights.values()) != list(recipe.weights.values()):
         differences.append("other weights")
     return differences or ["other stems"]
 

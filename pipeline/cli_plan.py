@@ -29,6 +29,12 @@ def plan(
     exclude: Annotated[
         list[str] | None, typer.Option(help="Not the files that match this glob.")
     ] = None,
+    stems: Annotated[
+        str | None, typer.Option(help="Write only these stems, comma-separated.")
+    ] = None,
+    two_stems: Annotated[
+        str | None, typer.Option(help="Write this stem and the rest as one.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Catalogue name, folder or safetensors file.")
     ] = None,
@@ -45,11 +51,11 @@ def plan(
     from pipeline.plan_words import plan_json
     from pipeline.planning import plan as make
 
-    overrides: dict[str, Any] = {}
+    separation = {"model": model, "two_stems": two_stems, "stems": stems and _listed(stems)}
+    separation = {key: value for key, value in separation.items() if value is not None}
+    overrides: dict[str, Any] = {"separation": separation} if separation else {}
     if stages is not None:
-        overrides["stages"] = [part.strip() for part in stages.split(",") if part.strip()]
-    if model is not None:
-        overrides["separation"] = {"model": model}
+        overrides["stages"] = _listed(stages)
     settings = load(
         dataset,
         out=out,
@@ -64,6 +70,17 @@ def plan(
     if as_json:
         put(json.dumps(plan_json(made, dataset=str(settings.dataset))))
         return 0
-    given_out = f" --out {quoted(str(out))}" if out is not None else ""
-    put(page(made, dataset=str(settings.dataset), where=f"{quoted(str(dataset))}{given_out}"))
+    given: list[tuple[str, object]] = [
+        ("--out", out), ("--stages", stages), ("--stems", stems), ("--two-stems", two_stems),
+        ("--model", model), ("--config", config),
+        *(("--include", one) for one in include or ()), *(("--exclude", one) for one in exclude or ()),
+        *(("--set", one) for one in set_ or ()),
+    ]  # fmt: skip
+    words = [f"{name} {quoted(str(value))}" for name, value in given if value is not None]
+    where = " ".join([quoted(str(dataset)), *words])
+    put(page(made, dataset=str(settings.dataset), where=where))
     return 0
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -52,7 +52,9 @@ def put_music(folder: Path) -> list[str]:
     names = sorted(file.name for file in _MUSIC.iterdir())
     for name in names:
         if not (folder / name).exists():
-            shutil.copyfile(_MUSIC / name, folder / name)
+            part = folder / f".{name}.part"  # under its own name a file is whole
+            shutil.copyfile(_MUSIC / name, part)
+            part.replace(folder / name)
     return names
 
 

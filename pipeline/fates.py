@@ -82,9 +82,17 @@ def _of_job(recipe: Recipe, job: KnownJob | None) -> str:
 def _unless_there(
     what: str, out: OutputFolder, track: Content, recipe: Recipe, upstream: str | None
 ) -> str:
-    """Return `done` for a job that is open, but whose output is there: the run adopts it."""
-    if what not in ("new", "again") or track.known is None or recipe.hash is None:
+    """Correct a fate by what lies on disk, as a run would find it.
+
+    An output that is there is adopted; one that was deleted or changed is made anew.
+    """
+    if what not in ("new", "again", "done") or track.known is None or recipe.hash is None:
         return what
-    found = manifests.read(out.stage(track.known.folder, recipe.stage, str(recipe.scope)))
+    place = (track.known.folder, recipe.stage, str(recipe.scope))
+    if what == "done" and out.is_untouched(*place):
+        return what
+    found = manifests.read(out.stage(*place))
     wanted = fingerprint_of(track.known.sha256, recipe.hash, upstream)
-    return "done" if found is not None and found[0].fingerprint == wanted else what
+    if found is not None and found[0].fingerprint == wanted:
+        return "done"
+    return "new" if what == "done" else what

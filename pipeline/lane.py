@@ -178,6 +178,7 @@ class Lane:
         module, _, name = order.declaration.target.partition(":")
         kind = getattr(import_module(module), name)
         stage: Stage[StageSettings] = kind(order.checked(), device=self._order.device)
+        _check_weights(order)
         stage.load()
         return stage
 
@@ -302,6 +303,29 @@ class Lane:
         from pipeline.artifacts import TMP, clear_attempt
 
         clear_attempt(self._out.root / TMP / attempt)
+
+
+def _check_weights(order: StageOrder) -> None:
+    """Make sure that the weights are those that the run began with: they stand in every fingerprint."""
+    from stages.base import StageBlocked
+
+    if order.declaration.weights is None:
+        return
+    found = {file.name: _sha256(file) for file in order.declaration.weights(order.checked())}
+    if found != order.weights:
+        changed = {*found.items()} ^ {(name, str(sha)) for name, sha in order.weights.items()}
+        names = ", ".join(sorted({name for name, _ in changed}))
+        raise StageBlocked(
+            f"weights came, went or changed since this run began: {names}",
+            "Run the same command again when it has ended",
+        )
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_source(order: WorkOrder) -> None:

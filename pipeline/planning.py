@@ -221,7 +221,7 @@ def _expect(made: Plan, config: RunConfig, ledger: Known | None) -> None:
     for kind, work in made.work.items():
         speed = speeds.get(kind)
         work.seconds = work.audio_s * speed if speed is not None else None
-        made.needed_bytes += work.audio_s * sizes.per_audio_s([kind[0]])
+        made.needed_bytes += work.audio_s * sizes.per_audio_s([kind[0]], kind[1])
     there = next(place for place in (config.out, *config.out.parents) if place.is_dir())
     limits = config.limits
     made.free_bytes = Room(

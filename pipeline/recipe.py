@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 
 from pipeline.config import RunConfig
 from pipeline.ledger.plan import Planned
 from pipeline.machine import Machine
-from stages.base import STEMS_FROM, JsonValue, Scope, StageBlocked
+from stages.base import STEMS_FROM, Declaration, JsonValue, Scope, StageBlocked
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Recipe:
             self.version,
             self.scope,
             self.settings,
-            sorted(map(str, self.weights.values())),
+            # In the order in which the stage names them: it decides what belongs to what.
+            [str(sha256) for sha256 in self.weights.values()],
         ]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
@@ -52,8 +55,8 @@ def recipes(config: RunConfig, machine: Machine) -> list[Recipe]:
     for name, declaration in config.declarations.items():
         settings = config.stage_settings[name]
         weights: dict[str, JsonValue] = {}
-        blocked = None
-        if declaration.weights is not None:
+        blocked = _lacking(declaration)
+        if declaration.weights is not None and blocked is None:
             try:
                 files = declaration.weights(settings)
                 weights = {file.name: machine.sha256_of(file) for file in files}
@@ -77,6 +80,26 @@ def recipes(config: RunConfig, machine: Machine) -> list[Recipe]:
                 )
             )
     return found
+
+
+def _lacking(declaration: Declaration) -> StageBlocked | None:
+    """Say which libraries of a stage are not installed, and the line that installs them."""
+    missing = [name for name in declaration.libraries if not _is_installed(name)]
+    if not missing:
+        return None
+    return StageBlocked(
+        f"not installed: {', '.join(missing)}",
+        f'Install with: pip install -c constraints.txt -e ".[{declaration.extra}]"',
+    )
+
+
+@cache
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def separation_of(found: list[Recipe]) -> Planned | None:

@@ -13,6 +13,8 @@ from stages.base import Declaration, StageSettings
 _GO_ON = "or lower the setting, then run the same command again: finished work is kept."
 _FREE_SOME = f"Free some space there (pipeline gc removes old versions), {_GO_ON}"
 
+_SOURCES = {"mix": 1, "stems": 4}  # of most models; what a stage writes is said for one source
+
 
 class Room:
     """The file system of the output folder."""
@@ -78,14 +80,14 @@ class Sizes:
             if declaration.bytes_per_audio_s is not None
         }
 
-    def per_audio_s(self, stages: Iterable[str]) -> float:
-        """Return the bytes that all these stages write for one second of audio."""
-        return sum(self._bytes.get(stage, 0.0) for stage in stages)
+    def per_audio_s(self, stages: Iterable[str], scope: str) -> float:
+        """Return the bytes that all these stages write for one second of a track."""
+        return _SOURCES[scope] * sum(self._bytes.get(stage, 0.0) for stage in stages)
 
     def needed_bytes(self, work: Iterable[Open], *, limit: int | None = None) -> float:
         """Return what open jobs will write; of each kind those of `limit` tracks of average length."""
         return sum(
-            self._bytes.get(one.stage, 0.0)
+            self.per_audio_s([one.stage], one.scope)
             * one.audio_s
             * (1.0 if limit is None or not one.jobs else min(1.0, limit / one.jobs))
             for one in work

@@ -119,7 +119,7 @@ class Declaration:
     `extra` is what pip installs to get `libraries`, whose versions every manifest records.
     `weights` gives the files a stage will load, and raises `StageBlocked` where one is missing;
     their SHA-256 enters the fingerprint, their place does not. `bytes_per_audio_s` gives what the
-    stage writes for a second of a track, about; leave it out where that is next to nothing.
+    stage writes for a second of one source, about; leave it out where that is next to nothing.
     """
 
     name: str

@@ -62,11 +62,11 @@ class SeparationSettings(StageSettings):
 
 # Four 24-bit FLAC stems took 0.63 MB for each second of music (44,100 Hz, stereo).
 _STEM_BYTES_PER_AUDIO_S = 158_000
-_SERIES_BYTES_PER_AUDIO_S = 1_000  # of all stems together, at a hop of 100 ms
+_SERIES_BYTES_PER_AUDIO_S = 250  # at a hop of 100 ms
 
-# Of four stems together, four bytes a value: one each 512 samples at 22,050 Hz; one each patch.
-_FRAME_VALUE_BYTES_PER_AUDIO_S = 4 * 4 * 22_050 / 512
-_MUSICNN_BYTES_PER_AUDIO_S = 4 * 4 * (50 + 200 + 1) / 1.488
+# Four bytes a value: one each 512 samples at 22,050 Hz; one each patch.
+_FRAME_VALUE_BYTES_PER_AUDIO_S = 4 * 22_050 / 512
+_MUSICNN_BYTES_PER_AUDIO_S = 4 * (50 + 200 + 1) / 1.488
 
 
 def separation_bytes(settings: StageSettings) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import typer
 from pydantic import BaseModel
 
 from pipeline.cli import app
-from pipeline.config import CommonSettings
+from pipeline.config import CommonSettings, load
 from pipeline.ledger import Ledger
 from pipeline.ledger.connect import connect_reader
 from pipeline.ledger.schema import State, metadata
@@ -196,6 +197,45 @@ def test_settings_are_documented_as_deciding_when_they_enter_the_fingerprint() -
         deciding = declaration.settings().deciding()
         for key in declaration.settings.model_fields:
             assert documented[f"`{name}.{key}`"] == ("yes" if key in deciding else "no")
+
+
+@every_page
+def test_settings_that_a_page_shows_are_accepted(page: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(text_of(page), "toml")):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(block, encoding="utf-8")
+
+        load(tmp_path, file=file, environment={})
+
+
+# ---- modules and targets
+
+MODULE = re.compile(r"python -m ((?:benchmarks|tests|pipeline)\.[\w.]+)([^\n`|#]*)")
+
+
+@every_page
+def test_modules_that_a_page_runs_exist_with_their_options(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return
+    for module, rest in MODULE.findall(text_of(page)):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        file = origin.with_name("__main__.py") if origin.name == "__init__.py" else origin
+        source = file.read_text(encoding="utf-8")
+        for option in re.findall(r"--[a-z][a-z-]*", rest):
+            assert f'"{option}"' in source, f"{module} {option}"
+
+
+def test_the_readme_names_every_target_that_ci_calls() -> None:
+    called = re.findall(r"make ([a-z-]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+
+    assert set(called) == {"demo", "test", "test-faults", "soak"}
+    assert set(called) <= set(targets)
+    for target in called:
+        assert f"make {target}" in text_of(ROOT / "README.md")
 
 
 # ---- formats

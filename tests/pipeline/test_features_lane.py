@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import load
+from pipeline.lane import _check_weights
+from pipeline.machine import Machine
+from pipeline.order import StageOrder
+from pipeline.recipe import recipes
 from stages import STAGES
+from stages.base import StageBlocked
 from tests.sandbox import Sandbox
 from tests.stages.frozen_graphs import write_backbone, write_head
 
@@ -74,3 +82,47 @@ def test_a_model_that_comes_later_makes_exactly_essentia_stale(finished: Sandbox
     stages = finished.status()["stages"]
     stale = {name: counts["mix"]["stale"] for name, counts in stages.items()}
     assert stale == {**dict.fromkeys(stages, 0), "essentia": TRACKS}
+
+
+def test_models_that_change_while_a_run_works_block_the_stage_of_the_next_lane(
+    tmp_path: Path,
+) -> None:
+    box = Sandbox(tmp_path, registry=None)
+    box.environment["HOME"] = str(tmp_path)
+    models = tmp_path / ".cache" / "nightshift" / "models" / "essentia"
+    models.mkdir(parents=True)
+    write_backbone(models, ["rock", "pop"])
+    declared = STAGES["essentia"]
+    hashes = {
+        path.name: sha256(path.read_bytes()).hexdigest()
+        for path in (models / "msd-musicnn-1.pb", models / "msd-musicnn-1.json")
+    }
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        order = StageOrder(declared, {}, hashes)
+        _check_weights(order)
+        write_head(models, "mood_happy", ["happy", "non_happy"])
+        with pytest.raises(
+            StageBlocked, match=r"since this run began: mood_happy-msd-musicnn-1\.json"
+        ):
+            _check_weights(order)
+
+
+def test_a_library_that_is_not_installed_blocks_its_stage_with_the_line_that_installs_it(
+    tmp_path: Path,
+) -> None:
+    box = Sandbox(tmp_path, registry=None)
+    config = load(box.dataset, environment=box.environment)
+    lacking = replace(STAGES["chroma"], libraries=("numpy", "no-such-library"))
+
+    found = recipes(
+        replace(config, declarations={**STAGES, "chroma": lacking}), Machine.read(config.out)
+    )
+
+    blocked = {
+        one.stage: str(one.blocked) for one in found if one.blocked and one.stage != "separation"
+    }
+    assert list(blocked) == ["chroma"]
+    assert "not installed: no-such-library" in blocked["chroma"]
+    assert '.[features]"' in blocked["chroma"]

@@ -87,9 +87,19 @@ def _ledger(box: Sandbox) -> Iterator[Callable[[str], object]]:
         connection.close()
 
 
+def _lose_output(box: Sandbox) -> None:
+    shutil.rmtree(box.out / "tracks" / "t0.wav" / "note")
+
+
+def _edit_output(box: Sandbox) -> None:
+    (box.out / "tracks" / "t1.wav" / "note" / "features.json").write_text("{}")
+
+
 CHANGES: dict[str, tuple[Callable[[Sandbox], object], list[str]]] = {
     "nothing": (lambda box: None, []),
     "a free setting": (lambda box: None, ["--set", "note.free=b"]),
+    "an output lost": (_lose_output, []),
+    "an output edited": (_edit_output, []),
     "a passing failure": (_fail_passing, []),
     "a setting of note": (lambda box: None, ["--set", "note.flavour=3"]),
     "a setting of separation": (lambda box: None, ["--set", "separation.flavour=3"]),
@@ -230,3 +240,7 @@ def test_for_people_it_names_what_to_do_next(box: Sandbox) -> None:
     assert "3 tracks, 2 s of audio" in read
     assert "Time: not known for: note (mix)" in read
     assert read.rstrip().endswith(f"Nothing was touched. Go: pipeline run {box.dataset}")
+
+    options = ["--stages", "note", "--set", "note.flavour=2"]
+    asked = box.command("plan", str(box.dataset), *options).stdout
+    assert asked.rstrip().endswith(f"pipeline run {box.dataset} {' '.join(options)}")

@@ -92,7 +92,7 @@ def test_a_file_system_that_counts_no_files_never_runs_out_of_them() -> None:
 
 def test_a_track_fits_when_its_outputs_leave_the_minimum_beside_what_is_in_hand() -> None:
     sizes = Sizes(STAGES, {name: one.settings() for name, one in STAGES.items()})
-    per_audio_s = sizes.per_audio_s(["separation"])
+    per_audio_s = sizes.per_audio_s(["separation"], "mix")
     asked = Allowance(room=Disk(free_bytes=110 * MB).room(), sizes=sizes, pace=Pace(dict))
 
     alone = asked.bound(["separation"], "mix", InHand(0.0, 0.0))
@@ -118,14 +118,16 @@ def test_stems_that_are_not_written_take_no_room(settings: dict[str, Any], stems
     sizes = Sizes({"separation": declaration}, {"separation": SeparationSettings(**settings)})
 
     # 10,000 tracks of 4 minutes are about 1.5 TB with four stems.
-    assert sizes.per_audio_s(["separation"]) * 2.4e6 == pytest.approx(stems * 1.5e12 / 4, rel=0.05)
+    assert sizes.per_audio_s(["separation"], "mix") * 2.4e6 == pytest.approx(
+        stems * 1.5e12 / 4, rel=0.05
+    )
 
 
 def test_open_work_needs_room_for_each_second_of_it_and_for_no_more_than_the_limit() -> None:
     sizes = Sizes(STAGES, {name: one.settings() for name, one in STAGES.items()})
     work = [Open("separation", "mix", jobs=100, audio_s=1000.0), Open("new", "mix", 9, 9.0)]
 
-    assert sizes.needed_bytes(work) == 1000.0 * sizes.per_audio_s(["separation"])
+    assert sizes.needed_bytes(work) == 1000.0 * sizes.per_audio_s(["separation"], "mix")
     assert sizes.needed_bytes(work, limit=10) == pytest.approx(sizes.needed_bytes(work) / 10)
     assert sizes.needed_bytes(work, limit=500) == sizes.needed_bytes(work)
 
