@@ -143,8 +143,6 @@ class Scene(Sandbox):
 
     def durable(self) -> None:
         """Hold at any moment, however the processes ended: what is `done` is there, whole."""
-        if not (self.out / "ledger.db").exists() or not self._has_jobs():
-            return
         for job in self._done():
             folder = self._folder(job)
             manifest = (folder / "manifest.json").read_bytes()
@@ -222,7 +220,13 @@ class Scene(Sandbox):
     def _has_jobs(self) -> bool:
         return bool(self.sql("SELECT name FROM sqlite_master WHERE name = 'jobs'"))
 
+    def done_folders(self) -> set[str]:
+        """Return the folders of the tracks of which the ledger calls something done."""
+        return {os.fsdecode(job["folder"]) for job in self._done()}
+
     def _done(self) -> list[dict[str, Any]]:
+        if not (self.out / "ledger.db").exists() or not self._has_jobs():
+            return []
         return self.sql(
             "SELECT tracks.folder, jobs.stage, jobs.scope, jobs.manifest_sha256 "
             "FROM jobs JOIN tracks ON tracks.id = jobs.track_id WHERE jobs.state = 'done'"
