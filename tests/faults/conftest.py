@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,17 +57,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     stats = terminalreporter.stats
     rows: set[str] = set()
     faults = 0
+    manual: Counter[str] = Counter()
     for report in stats.get("passed", []):
         rows.update(_ROW.findall(report.nodeid))
-        faults += dict(report.user_properties).get("faults", 0)
+        said = dict(report.user_properties)
+        faults += said.get("faults", 0)
+        for row in _ROW.findall(report.nodeid):
+            manual[row] += said.get("manual", 0)
     if rows:
         wrong = len(stats.get("failed", [])) + len(stats.get("error", []))
-        manual = sum(
-            dict(report.user_properties).get("manual", 0) for report in stats.get("passed", [])
-        )
+        of_rows = ", ".join(f"{row} {number}" for row, number in sorted(manual.items()) if number)
         terminalreporter.write_line(
             f"{len(rows)} rows of the matrix, {faults} faults injected, "
-            f"{wrong} with lost or wrong outputs, {manual} manual steps: {' '.join(sorted(rows))}"
+            f"{wrong} with lost or wrong outputs, {manual.total()} manual steps"
+            f"{f' ({of_rows})' if of_rows else ''}: {' '.join(sorted(rows))}"
         )
 
 

@@ -9,16 +9,20 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.sandbox import Sandbox
 from tests.zygote import Zygote
 
 TRACKS = 3
+_MENDING = {"retry", "verify", "gc", "rebuild"}
+_SHORT = 4
 _KILLED = -signal.SIGKILL
 
 
@@ -47,7 +51,7 @@ class Scene(Sandbox):
             self.out = out
         self.add_many(tracks)
         self.faults = 0
-        self.manual_steps = 0  # commands beside the same `pipeline run` that a fault asked for
+        self.manual_steps = 0  # what a fault asked for beside the same `pipeline run`
         self._sources = self._hashes()
 
     def start(
@@ -56,8 +60,15 @@ class Scene(Sandbox):
         """Start `pipeline`, on the outputs that lie elsewhere."""
         return super().start(*self._placed(arguments), kill=kill, **options)
 
-    def command(self, *arguments: str, kill: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `pipeline` to its end, forked where that is the same."""
+    def command(
+        self, *arguments: str, kill: str | None = None, mends: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `pipeline` to its end, forked where that is the same.
+
+        Args:
+            mends: whether a command that can mend is asked to; not where it is what is tested.
+        """
+        self.manual_steps += mends and arguments[0] in _MENDING
         if self._zygote is None or "LD_PRELOAD" in self.environment:
             return super().command(*arguments, kill=kill)
         streams = [self.root / "stdout", self.root / "stderr"]
@@ -124,12 +135,14 @@ class Scene(Sandbox):
         lines = trace.read_text().splitlines()
         return sum(call in line for line in lines)
 
+    def by_hand(self) -> None:
+        """Note that somebody mends with his own hands what no command of ours does."""
+        self.manual_steps += 1
+
     # ---- what must be true
 
     def durable(self) -> None:
         """Hold at any moment, however the processes ended: what is `done` is there, whole."""
-        if not (self.out / "ledger.db").exists() or not self._has_jobs():
-            return
         for job in self._done():
             folder = self._folder(job)
             manifest = (folder / "manifest.json").read_bytes()
@@ -207,7 +220,13 @@ class Scene(Sandbox):
     def _has_jobs(self) -> bool:
         return bool(self.sql("SELECT name FROM sqlite_master WHERE name = 'jobs'"))
 
+    def done_folders(self) -> set[str]:
+        """Return the folders of the tracks of which the ledger calls something done."""
+        return {os.fsdecode(job["folder"]) for job in self._done()}
+
     def _done(self) -> list[dict[str, Any]]:
+        if not (self.out / "ledger.db").exists() or not self._has_jobs():
+            return []
         return self.sql(
             "SELECT tracks.folder, jobs.stage, jobs.scope, jobs.manifest_sha256 "
             "FROM jobs JOIN tracks ON tracks.id = jobs.track_id WHERE jobs.state = 'done'"
@@ -234,6 +253,26 @@ def was_killed(done: subprocess.CompletedProcess[str]) -> bool:
 
 def spread(count: int, most: int) -> list[int]:
     """Return at most so many of the numbers from 1 to `count`, evenly, first and last among them."""
+    assert count > 0, "there is no such call to meet"
     if count <= most:
         return list(range(1, count + 1))
     return sorted({round(1 + index * (count - 1) / (most - 1)) for index in range(most)})
+
+
+def in_parts(calls: Mapping[str, int]) -> list[Any]:
+    """Return call, part and parts for each system call: two for those with many points."""
+    return [
+        pytest.param(call, part, parts, id=f"{call}-{part}" if parts > 1 else call)
+        for call, most in calls.items()
+        for parts in (2 if most > _SHORT else 1,)
+        for part in range(parts)
+    ]
+
+
+def in_time(faults: int, points: Sequence[int]) -> None:
+    """Assert that the faults of a sweep arrived, nearly all of them.
+
+    Some commits join others under load, so that a run may make fewer calls than were counted.
+    """
+    assert points, "nothing to do a fault to"
+    assert faults >= max(1, len(points) * 3 // 4), f"{faults} of {len(points)} faults arrived"

@@ -167,9 +167,33 @@ def test_what_was_published_before_a_kill_is_adopted_and_never_computed_twice(
     point: int, scene: Stage, undisturbed: dict[str, object]
 ) -> None:
     """The lane's last message about a job leaves it after the rename: killed at once, none arrives."""
-    box = scene()
-    assert was_killed(box.traced("supervisor", f"fdatasync:signal=KILL:when={point}"))
+    _resumed_without_computing_twice(scene(), f"fdatasync:signal=KILL:when={point}", undisturbed)
+
+
+@row("C12")
+def test_what_is_published_and_not_yet_done_at_a_kill_is_adopted(
+    scene: Stage, undisturbed: dict[str, object]
+) -> None:
+    """Killed before a frame of the commit that says done is written: what is, outlives a SIGKILL."""
+    writes = scene("count").count("supervisor", "pwrite64")
+    adopted = 0
+    for point in (writes * percent // 100 for percent in range(50, 80, 3)):
+        injection = f"pwrite64:signal=KILL:when={point}"
+        adopted += _resumed_without_computing_twice(scene(f"at{point}"), injection, undisturbed)
+    assert adopted, "no kill came between a rename and the ledger's word for it"
+
+
+def _resumed_without_computing_twice(
+    box: Scene, injection: str, undisturbed: dict[str, object]
+) -> int:
+    """Kill a run, and let the next one end its work.
+
+    Returns:
+        How many tracks were published and not done when the run was killed: they are adopted.
+    """
+    assert was_killed(box.traced("supervisor", injection))
     published = {path.parent.parent.name for path in (box.out / "tracks").rglob("manifest.json")}
+    unknown = published - box.done_folders()
     calls = box.calls()
 
     box.survived(undisturbed)
@@ -177,3 +201,6 @@ def test_what_was_published_before_a_kill_is_adopted_and_never_computed_twice(
     again = box.calls() - calls
     names = {box.hash_of(box.dataset / name) for name in published}
     assert not [call for call in again for name in names if name in call], "computed twice"
+    (adopted,) = box.sql("SELECT count(*) AS n FROM attempts WHERE outcome = 'adopted'")
+    assert adopted["n"] >= len(unknown)  # and whole attempts that had not been renamed yet
+    return len(unknown)

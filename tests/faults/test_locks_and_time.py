@@ -116,6 +116,7 @@ def test_a_lock_path_that_is_no_file_of_ours_is_refused_or_harmless(
     assert "run.lock" in done.stderr
     assert "Traceback" not in done.stderr
     lock.rmdir() if kind == "folder" else lock.unlink()
+    box.by_hand()
     box.survived(undisturbed)
 
 
