@@ -78,6 +78,11 @@ def _start(
     )
 
 
+def _at_a_terminal() -> None:
+    """Hear Ctrl-C, also where the tests run in the background: a shell has it ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _has_come(folder: Path, process: subprocess.Popen[str]) -> Path:
     """Wait until a stalled fetch of `one` has what was sent; return where it is."""
     part = folder / "one/one.safetensors.incomplete"
@@ -310,7 +315,7 @@ def test_a_fetch_that_was_killed_transfers_only_the_rest(site: Site, folder: Pat
 
 def test_ctrl_c_leaves_what_came_and_says_so(site: Site, folder: Path) -> None:
     site.script = ["stall:150000"]
-    stopped = _start(site, "models", "fetch", "one", ACCEPT)
+    stopped = _start(site, "models", "fetch", "one", ACCEPT, first=_at_a_terminal)
     part = _has_come(folder, stopped)
 
     stopped.send_signal(signal.SIGINT)
