@@ -24,7 +24,7 @@ def test_of_two_runs_at_the_same_instant_one_works_and_the_other_names_it(
     with two_at_once() as start:
         for number in range(part, 50, 2):
             box = scene(f"{number}")
-            box.script({box.hash_of(box.dataset / "t00.wav"): "sleep:0.6"})
+            box.script({box.hash_of(box.dataset / "t00.wav"): "sleep:0.3"})
             box.faults += 1
 
             codes = start(box)
