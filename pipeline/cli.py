@@ -17,6 +17,22 @@ from pipeline.config import RunConfig, load
 from pipeline.console import put as _print
 from pipeline.console import say as _say
 from pipeline.errors import BadUsage, PipelineError
+from pipeline.options import (
+    AsJson,
+    Config,
+    Dataset,
+    Exclude,
+    Include,
+    Model,
+    Out,
+    Set,
+    Source,
+    Stage,
+    Stages,
+    Stems,
+    TwoStems,
+    asked,
+)
 
 if TYPE_CHECKING:
     from pipeline.ledger.plan import Planned
@@ -29,19 +45,10 @@ app = typer.Typer(
     help="Prepare a music dataset overnight: separation and features, resumable, with a ledger.",
 )
 
-Dataset = Annotated[
-    Path, typer.Argument(help="Folder of audio, or its output folder.", show_default=False)
-]
-Out = Annotated[Path | None, typer.Option(help="Output folder. Default: DATASET/_pipeline.")]
-Config = Annotated[Path | None, typer.Option(help="Settings file instead of OUT/pipeline.toml.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, stage.key=value.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
-Stage = Annotated[str | None, typer.Option(help="Only this stage.")]
-
 
 @app.command()
 def run(
-    dataset: Annotated[Path, typer.Argument(help="Folder of audio.", show_default=False)],
+    dataset: Source,
     names: Annotated[
         str | None,
         typer.Argument(
@@ -49,23 +56,13 @@ def run(
         ),
     ] = None,
     out: Out = None,
-    stages: Annotated[str | None, typer.Option(help="Only these stages, comma-separated.")] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(help="Only files that match this glob.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Not the files that match this glob.")
-    ] = None,
-    stems: Annotated[
-        str | None, typer.Option(help="Write only these stems, comma-separated.")
-    ] = None,
-    two_stems: Annotated[
-        str | None, typer.Option(help="Write this stem and the rest as one.")
-    ] = None,
+    stages: Stages = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    stems: Stems = None,
+    two_stems: TwoStems = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or rocm.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Catalogue name, folder or safetensors file.")
-    ] = None,
+    model: Model = None,
     threads: Annotated[int | None, typer.Option(help="Threads for the libraries.")] = None,
     until: Annotated[
         str | None, typer.Option(metavar="HH:MM", help="Be over by this time of the day.")
@@ -82,22 +79,14 @@ def run(
     from pipeline.progress import Progress
     from pipeline.supervisor import run as run_night
 
-    separation: dict[str, Any] = {"model": model, "two_stems": two_stems}
-    separation = {key: value for key, value in separation.items() if value is not None}
-    if stems is not None:
-        separation["stems"] = _listed(stems)
-    if stems is not None and two_stems is not None:
-        raise BadUsage("--stems and --two-stems exclude each other. Give one of them.")
     overrides: dict[str, Any] = {
         "device": device,
         "threads": threads,
         "until": until,
         "limit": limit,
         "order": order,
-        "separation": separation or None,
+        **asked(stages=stages, stems=stems, two_stems=two_stems, model=model),
     }
-    if stages is not None:
-        overrides["stages"] = _listed(stages)
     settings = load(
         dataset,
         out=out,
@@ -410,10 +399,6 @@ def _names(names: str | None) -> list[bytes] | None:
     from pipeline.scan import read_names
 
     return list(read_names(sys.stdin.buffer))
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _where(dataset: Path, out: Path | None) -> str:

@@ -13,6 +13,7 @@ import typer
 from pipeline import __version__
 from pipeline.console import put, say
 from pipeline.errors import Unfit
+from pipeline.options import AsJson
 from stages.base import StageBlocked
 from stages.published import Licence, models_folder
 
@@ -23,7 +24,6 @@ models = typer.Typer(
     no_args_is_help=True, help="Weights: list, fetch, import and verify published models."
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Accept = Annotated[
     bool, typer.Option("--accept-licence", help="Accept the licences that are shown.")
 ]

@@ -4,63 +4,55 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.config import load
 from pipeline.console import put
+from pipeline.options import (
+    AsJson,
+    Config,
+    Exclude,
+    Include,
+    Model,
+    Out,
+    Set,
+    Source,
+    Stages,
+    Stems,
+    TwoStems,
+    asked,
+)
 from pipeline.texts import quoted
 
 
 def plan(
-    dataset: Annotated[Path, typer.Argument(help="Folder of audio.", show_default=False)],
+    dataset: Source,
     probe: Annotated[
         bool, typer.Option("--probe", help="Read the files that no run has read yet.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Output folder. Default: DATASET/_pipeline.")
-    ] = None,
-    stages: Annotated[str | None, typer.Option(help="Only these stages, comma-separated.")] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(help="Only files that match this glob.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Not the files that match this glob.")
-    ] = None,
-    stems: Annotated[
-        str | None, typer.Option(help="Write only these stems, comma-separated.")
-    ] = None,
-    two_stems: Annotated[
-        str | None, typer.Option(help="Write this stem and the rest as one.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Catalogue name, folder or safetensors file.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings file instead of OUT/pipeline.toml.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, stage.key=value.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")] = False,
+    out: Out = None,
+    stages: Stages = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    stems: Stems = None,
+    two_stems: TwoStems = None,
+    model: Model = None,
+    config: Config = None,
+    set_: Set = None,
+    as_json: AsJson = False,
 ) -> int:
     """Say what a run would do: tracks, jobs, what is stale and why, disk, time. Touches nothing."""
     from pipeline.plan_words import plan as page
     from pipeline.plan_words import plan_json
     from pipeline.planning import plan as make
 
-    separation = {"model": model, "two_stems": two_stems, "stems": stems and _listed(stems)}
-    separation = {key: value for key, value in separation.items() if value is not None}
-    overrides: dict[str, Any] = {"separation": separation} if separation else {}
-    if stages is not None:
-        overrides["stages"] = _listed(stages)
     settings = load(
         dataset,
         out=out,
         file=config,
-        overrides=overrides,
+        overrides=asked(stages=stages, stems=stems, two_stems=two_stems, model=model),
         assignments=set_ or (),
         include=include or (),
         exclude=exclude or (),
@@ -80,7 +72,3 @@ def plan(
     where = " ".join([quoted(str(dataset)), *words])
     put(page(made, dataset=str(settings.dataset), where=where))
     return 0
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

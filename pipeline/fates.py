@@ -36,12 +36,19 @@ def fates(
         found[recipe.stage, "mix"] = _unless_there(what, out, track, recipe, None)
     separated = jobs.get((STEMS_FROM, "mix"))
     fate = found.get((STEMS_FROM, "mix"), "left out" if separated is None else separated.state)
+    upstream = _upstream(track, separated, wanted)
     for recipe in (one for one in wanted if one.scope is Scope.STEMS):
-        what = _of_stems(recipe, jobs.get((recipe.stage, "stems")), separated, fate)
-        if fate == State.DONE and separated is not None:
-            what = _unless_there(what, out, track, recipe, separated.fingerprint)
-        found[recipe.stage, "stems"] = what
+        what = _of_stems(recipe, jobs.get((recipe.stage, "stems")), upstream, fate)
+        found[recipe.stage, "stems"] = _unless_there(what, out, track, recipe, upstream)
     return found
+
+
+def _upstream(track: Content, separated: KnownJob | None, wanted: Sequence[Recipe]) -> str | None:
+    """Return the fingerprint that the stems will have: as today's settings ask, or as they are."""
+    asked = next((one.hash for one in wanted if one.stage == STEMS_FROM), None)
+    if asked is not None and track.known is not None:
+        return fingerprint_of(track.known.sha256, asked, None)
+    return separated.fingerprint if separated is not None else None
 
 
 def _of_mix(recipe: Recipe, job: KnownJob | None, track: Content) -> str:
@@ -52,7 +59,7 @@ def _of_mix(recipe: Recipe, job: KnownJob | None, track: Content) -> str:
     return _of_job(recipe, job)
 
 
-def _of_stems(recipe: Recipe, job: KnownJob | None, separated: KnownJob | None, fate: str) -> str:
+def _of_stems(recipe: Recipe, job: KnownJob | None, upstream: str | None, fate: str) -> str:
     if fate in ("failed", "skipped"):
         return "skipped"
     if fate in ("blocked", "left out", State.PENDING, State.WAITING):
@@ -60,12 +67,8 @@ def _of_stems(recipe: Recipe, job: KnownJob | None, separated: KnownJob | None, 
     if recipe.blocked is not None:
         return "blocked"
     found = _of_job(recipe, job)
-    other_stems = (
-        job is not None and separated is not None and job.upstream != separated.fingerprint
-    )
-    if found == "done" and (fate in ("stale", "new", "again") or other_stems):
-        return "stale"
-    return found
+    other_stems = job is not None and job.upstream != upstream
+    return "stale" if found == "done" and other_stems else found
 
 
 def _of_job(recipe: Recipe, job: KnownJob | None) -> str:

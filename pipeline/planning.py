@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from pipeline.artifacts import OutputFolder
 from pipeline.changes import changes
@@ -180,9 +181,7 @@ def _count(
     ledger: Known | None,
     out: OutputFolder,
 ) -> None:
-    jobs = _jobs_by_track(ledger)
-    for track in tracks:
-        theirs = jobs.get(track.known.id, {}) if track.known is not None else {}
+    for track, theirs in _with_jobs(tracks, ledger):
         kinds = fates(track, theirs, wanted, out)
         for recipe in wanted:
             kind = (recipe.stage, str(recipe.scope))
@@ -197,12 +196,23 @@ def _count(
                 made.changed.setdefault(kind, Counter()).update(why)
 
 
-def _jobs_by_track(ledger: Known | None) -> dict[int, dict[Kind, KnownJob]]:
-    found: dict[int, dict[Kind, KnownJob]] = {}
-    if ledger is not None:
-        for job in ledger.jobs():
-            found.setdefault(job.track_id, {})[job.stage, job.scope] = job
-    return found
+def _with_jobs(
+    tracks: Iterable[Content], ledger: Known | None
+) -> Iterator[tuple[Content, dict[Kind, KnownJob]]]:
+    """Give each track once, with its jobs; a million of them are never held together."""
+    fresh = []
+    left: dict[int, Content] = {}
+    for track in tracks:
+        if track.known is None:
+            fresh.append(track)
+        else:
+            left[track.known.id] = track
+    jobs = ledger.jobs() if ledger is not None else iter(())
+    for number, theirs in groupby(jobs, key=lambda job: job.track_id):
+        if number in left:
+            yield left.pop(number), {(job.stage, job.scope): job for job in theirs}
+    for track in (*left.values(), *fresh):
+        yield track, {}
 
 
 def _add(made: Plan, kind: Kind, what: str, track: Content) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 
 from pipeline.config import RunConfig
@@ -28,9 +28,9 @@ class Recipe:
     weights: Mapping[str, JsonValue]  # file name -> SHA-256
     blocked: StageBlocked | None
 
-    @property
+    @cached_property
     def hash(self) -> str | None:
-        """Return the hash, None while the weights are missing."""
+        """The hash, None while the stage cannot start. Asked for each job of each track."""
         if self.blocked is not None:
             return None
         decides = [

@@ -214,6 +214,7 @@ COMMAND_LINE = (
     "pipeline/cli_models.py",
     "pipeline/cli_plan.py",
     "pipeline/console.py",
+    "pipeline/options.py",
 )
 # `progress.py` takes a stream as an argument, and stderr where none is given.
 MAY_PRINT = (*COMMAND_LINE, "pipeline/progress.py")
@@ -282,7 +283,9 @@ def imports_what_is_above(name: str, source: str) -> list[str]:
         above += [
             one
             for one in found
-            if one.means("pipeline.cli_models", "pipeline.cli_plan", "pipeline.console")
+            if one.means(
+                "pipeline.cli_models", "pipeline.cli_plan", "pipeline.console", "pipeline.options"
+            )
         ]
     if name.startswith("pipeline/ledger/"):
         above += [

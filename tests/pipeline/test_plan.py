@@ -91,6 +91,10 @@ def _lose_output(box: Sandbox) -> None:
     shutil.rmtree(box.out / "tracks" / "t0.wav" / "note")
 
 
+def _lose_stems(box: Sandbox) -> None:
+    shutil.rmtree(box.out / "tracks" / "t2.wav" / "separation")
+
+
 def _edit_output(box: Sandbox) -> None:
     (box.out / "tracks" / "t1.wav" / "note" / "features.json").write_text("{}")
 
@@ -99,6 +103,7 @@ CHANGES: dict[str, tuple[Callable[[Sandbox], object], list[str]]] = {
     "nothing": (lambda box: None, []),
     "a free setting": (lambda box: None, ["--set", "note.free=b"]),
     "an output lost": (_lose_output, []),
+    "stems lost": (_lose_stems, []),
     "an output edited": (_edit_output, []),
     "a passing failure": (_fail_passing, []),
     "a setting of note": (lambda box: None, ["--set", "note.flavour=3"]),
