@@ -8,6 +8,7 @@ from pipeline.child import Child, ending
 from pipeline.ledger.jobs import Cause
 from pipeline.ledger.work import Job, Work
 from pipeline.night import Night
+from pipeline.order import TRACKS_AT_ONCE
 from pipeline.watch import Watch
 from stages.base import Reason
 
@@ -39,6 +40,7 @@ class Process:
 
     child: Child
     watch: Watch
+    window: int = TRACKS_AT_ONCE
     ready: bool = False
     leaving: bool = False
     loading: str | None = None

@@ -17,7 +17,9 @@ from pipeline.options import (
     Include,
     Model,
     Out,
+    Precision,
     Set,
+    Shifts,
     Source,
     Stages,
     Stems,
@@ -38,6 +40,8 @@ def plan(
     exclude: Exclude = None,
     stems: Stems = None,
     two_stems: TwoStems = None,
+    shifts: Shifts = None,
+    precision: Precision = None,
     model: Model = None,
     config: Config = None,
     set_: Set = None,
@@ -52,7 +56,14 @@ def plan(
         dataset,
         out=out,
         file=config,
-        overrides=asked(stages=stages, stems=stems, two_stems=two_stems, model=model),
+        overrides=asked(
+            stages=stages,
+            stems=stems,
+            two_stems=two_stems,
+            model=model,
+            shifts=shifts,
+            precision=precision,
+        ),
         assignments=set_ or (),
         include=include or (),
         exclude=exclude or (),
@@ -64,7 +75,7 @@ def plan(
         return 0
     given: list[tuple[str, object]] = [
         ("--out", out), ("--stages", stages), ("--stems", stems), ("--two-stems", two_stems),
-        ("--model", model), ("--config", config),
+        ("--shifts", shifts), ("--precision", precision), ("--model", model), ("--config", config),
         *(("--include", one) for one in include or ()), *(("--exclude", one) for one in exclude or ()),
         *(("--set", one) for one in set_ or ()),
     ]  # fmt: skip

@@ -68,6 +68,15 @@ class Machine:
         mine["threads"] = threads
         return threads
 
+    def of_stage(self, stage: str) -> dict[str, JsonValue]:
+        """Return what a stage decided on this machine before."""
+        known = self.decided.get(processor(), {}).get(stage)
+        return known if isinstance(known, dict) else {}
+
+    def decide(self, stage: str, facts: dict[str, JsonValue]) -> None:
+        """Remember what a stage decided on this machine."""
+        self.decided.setdefault(processor(), {})[stage] = facts
+
     def sha256_of(self, path: Path) -> str:
         """Return a weight file's hash, read again only when its stat has changed.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.allowance import Allowance
-from pipeline.artifacts import OutputFolder
+from pipeline.artifacts import OutputFolder, replace_json
 from pipeline.child import Child
 from pipeline.config import RunConfig
 from pipeline.events import Emit, Event
@@ -16,6 +16,7 @@ from pipeline.ledger.jobs import Cause
 from pipeline.ledger.plan import Planned
 from pipeline.ledger.work import Job, Work
 from pipeline.lock import HeldLock
+from pipeline.machine import Machine
 from pipeline.recipe import Recipe
 from stages.base import JsonValue
 
@@ -37,6 +38,7 @@ class Night:
     environment: Mapping[str, str]
     lane_bytes: int
     allowance: Allowance
+    machine: Machine
     blocked: dict[str, str] = field(default_factory=dict)
     children: set[Child] = field(default_factory=set)
     output_errors: int = 0  # errors of the disk on which the outputs lie
@@ -109,6 +111,12 @@ class Night:
         if stage not in self.blocked:
             self.blocked[stage] = why
             self.tell("stage_blocked", stage=stage, why=why, jobs=jobs)
+
+    def decide(self, stage: str, facts: dict[str, JsonValue]) -> None:
+        """Remember what a stage decided for this machine: later runs compute in the same way."""
+        if self.machine.of_stage(stage) != facts:
+            self.machine.decide(stage, facts)
+            self.machine.save(replace_json)
 
     def watch(self, child: Child) -> None:
         """Listen to a child."""

@@ -24,10 +24,20 @@ Exclude = Annotated[list[str] | None, typer.Option(help="Not the files that matc
 Stems = Annotated[str | None, typer.Option(help="Write only these stems, comma-separated.")]
 TwoStems = Annotated[str | None, typer.Option(help="Write this stem and the rest as one.")]
 Model = Annotated[str | None, typer.Option(help="Catalogue name, folder or safetensors file.")]
+Shifts = Annotated[
+    int | None, typer.Option(help="Mean over so many shifts by up to half a second; default 0.")
+]
+Precision = Annotated[str | None, typer.Option(help="exact, balanced or fast.")]
 
 
 def asked(
-    *, stages: str | None, stems: str | None, two_stems: str | None, model: str | None
+    *,
+    stages: str | None,
+    stems: str | None,
+    two_stems: str | None,
+    model: str | None,
+    shifts: int | None = None,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Return what these options ask for, as settings; those not given are not in it.
 
@@ -40,6 +50,8 @@ def asked(
         "model": model,
         "stems": _listed(stems) if stems is not None else None,
         "two_stems": two_stems,
+        "shifts": shifts,
+        "precision": precision,
     }
     separation = {key: value for key, value in separation.items() if value is not None}
     settings: dict[str, Any] = {"separation": separation} if separation else {}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from pipeline.config import DecodeSettings, load_registry
 from pipeline.wire import Message
 from stages.base import Declaration, JsonValue, StageSettings
+
+TRACKS_AT_ONCE = 2
+"""What a lane has in its hands unless its stage wants more: one computed, one decoded ahead."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class StageOrder:
     declaration: Declaration
     settings: Mapping[str, JsonValue]
     weights: Mapping[str, JsonValue]
+    decided: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def checked(self) -> StageSettings:
         """Return the settings as the stage knows them."""
@@ -40,7 +44,11 @@ class LaneOrder:
     def to_message(self) -> Message:
         """Return it as a message."""
         stages: dict[str, JsonValue] = {
-            name: {"settings": dict(stage.settings), "weights": dict(stage.weights)}
+            name: {
+                "settings": dict(stage.settings),
+                "weights": dict(stage.weights),
+                "decided": dict(stage.decided),
+            }
             for name, stage in self.stages.items()
         }
         return {
@@ -69,7 +77,7 @@ class LaneOrder:
             processor=said["processor"],
             limits=DecodeSettings.model_validate(said["limits"]),
             stages={
-                name: StageOrder(declarations[name], stage["settings"], stage["weights"])
+                name: StageOrder(declarations[name], **stage)
                 for name, stage in said["stages"].items()
             },
         )

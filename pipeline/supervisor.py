@@ -145,6 +145,7 @@ def _run_with(
         environment={**config.environment, **variables(threads)},
         lane_bytes=config.limits.lane_bytes or psutil.virtual_memory().total // 2,
         allowance=Allowance.of(config, Pace(ledger.outlook.timed)),
+        machine=machine,
     )
     if aside is not None:
         night.tell("ledger_damaged", cause=aside.cause, kept=str(aside.kept))

@@ -17,14 +17,13 @@ from pipeline.ledger.jobs import Cause, Published
 from pipeline.ledger.work import Job, Work
 from pipeline.machine import processor
 from pipeline.night import Night
-from pipeline.order import JobOrder, LaneOrder, StageOrder, WorkOrder
+from pipeline.order import TRACKS_AT_ONCE, JobOrder, LaneOrder, StageOrder, WorkOrder
 from pipeline.probing import Probing
 from pipeline.recovery import recover
 from pipeline.watch import Watch
 from pipeline.wire import Message
 from stages.base import STEMS_FROM, Reason, Scope
 
-_WINDOW = 2  # one computing, one decoding ahead
 _LOADING = 0  # the unit number under which loading is watched
 _DEATHS_WHILE_LOADING = 2
 _IDLE_DEATHS = 3
@@ -108,7 +107,10 @@ class Working:
         in_hand = self._in_hand()
         if any(unit.alone for unit in in_hand):
             return False
-        return not in_hand if self._suspects else len(in_hand) < _WINDOW
+        if self._suspects:
+            return not in_hand
+        window = self._process.window if self._process is not None else TRACKS_AT_ONCE
+        return len(in_hand) < window
 
     def _claim(self) -> Work | None:
         stages, in_hand = self._stages(), self._in_hand()
@@ -195,7 +197,10 @@ class Working:
         by_stage = {recipe.stage: recipe for recipe in night.recipes if recipe.scope is self.scope}
         orders = {
             name: StageOrder(
-                night.config.declarations[name], by_stage[name].asked, by_stage[name].weights
+                night.config.declarations[name],
+                by_stage[name].asked,
+                by_stage[name].weights,
+                night.machine.of_stage(name),
             )
             for name in stages
         }
@@ -243,7 +248,10 @@ class Working:
         if kind == "loading":
             process.loading = said["stage"]
         elif kind == "ready":
+            process.window = said["window"]
             self._ready(process, said["blocked"])
+        elif kind == "decided":
+            self._night.decide(said["stage"], said["facts"])
         elif kind == "unfit":
             raise (
                 LockLost(self._night.lock.path) if said["lock_lost"] else Unfit(_unfit(said["why"]))

@@ -85,7 +85,7 @@ STAGES: dict[str, Declaration] = {
         Declaration(
             name="separation",
             target="stages.separation:Separation",
-            version=1,
+            version=2,
             lane="separation",
             scopes=(Scope.MIX,),
             settings=SeparationSettings,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from stages.audio import Audio
+    from stages.decode import DecodeLimits
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 Facts: TypeAlias = Mapping[str, JsonValue]
@@ -157,11 +158,16 @@ class Track:
 
 
 class Stage(ABC, Generic[Settings]):
-    """Audio in, files out. Knows no ledger, and not where its folder will end up."""
+    """Audio in, files out. Knows no ledger, and not where its folder will end up.
+
+    `decided` is what changes bits and was decided once for this machine: given before `load`, which
+    adds what is missing. It is kept in `machine.json` and recorded with every result.
+    """
 
     def __init__(self, settings: Settings, *, device: str = "cpu") -> None:
         self.settings = settings
         self.device = device
+        self.decided: dict[str, JsonValue] = {}
 
     def load(self) -> None:
         """Load models and whatever else is costly, once per process.
@@ -179,4 +185,74 @@ class Stage(ABC, Generic[Settings]):
 
         Raises:
             TrackUnusable: this track cannot be done.
+        """
+
+
+class Opened(Protocol):
+    """A track as a stream stage reads it: by itself, and not all of it at once."""
+
+    @property
+    def duration_s(self) -> float:
+        """Its length."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the decoder has to say of it."""
+
+
+Source = TypeVar("Source", bound=Opened)
+
+
+@dataclass(frozen=True)
+class Piece(Generic[Source]):
+    """One track of a stream. `key` tells it from the others, `out` is an empty folder.
+
+    `sha256` is that of the source file's bytes, `tick` as in `Track`.
+    """
+
+    key: int
+    sha256: str
+    source: Source
+    out: Path
+    tick: Tick = field(default=no_tick, compare=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A track is through. `finish` completes its files and returns the facts, or raises.
+
+    It may be called from another thread, and must be called for every outcome.
+    """
+
+    key: int
+    finish: Callable[[], Facts]
+
+
+# Called with True when nothing can be done without a track: returns the next, None when there are
+# no more. Called with False: None also when none is there at this moment.
+Take: TypeAlias = Callable[[bool], Piece[Source] | None]
+
+
+class StreamStage(Stage[Settings], Generic[Settings, Source]):
+    """A stage that works on several tracks at once, and reads them by itself.
+
+    `window`: how many tracks it wants in its hands, the ones being opened and finished included.
+    Known once it is loaded.
+    """
+
+    window: int = 2
+
+    @abstractmethod
+    def open(self, path: bytes, *, limits: DecodeLimits, tick: Tick = no_tick) -> Source:
+        """Read a file once, to its end, in whatever thread.
+
+        Raises:
+            TrackUnusable: it cannot be decoded.
+        """
+
+    @abstractmethod
+    def stream(self, take: Take[Source]) -> Iterator[Outcome]:
+        """Work through tracks until there are no more, and yield each as it comes through.
+
+        An error of one track is raised by its `finish`; the others go on.
         """

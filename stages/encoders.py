@@ -62,7 +62,7 @@ class Encoders:
         self.close()
 
     def close(self) -> None:
-        """Encode what waits, then end the threads. Nothing is taken after that."""
+        """Encode what waits, then end the threads. What comes later its caller encodes."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -71,14 +71,18 @@ class Encoders:
 
     def put(self, rows: Sequence[_Row], tasks: Sequence[Task], *, held_bytes: int) -> None:
         """Append one task to each row; blocks while too much waits. Called by `Work`."""
-        if not self._threads:
-            for row, task in zip(rows, tasks, strict=True):
-                row.work.run(task)
+        if self._threads and self._take(rows, tasks, held_bytes):
             return
+        self.wait(rows)  # what came before they were closed
+        for row, task in zip(rows, tasks, strict=True):
+            row.work.run(task)
+
+    def _take(self, rows: Sequence[_Row], tasks: Sequence[Task], held_bytes: int) -> bool:
+        """Hand tasks to the threads; return whether there are any still."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._has_room(held_bytes))
             if self._closing:
-                raise RuntimeError("the encoders are closed")
+                return False
             self._held_bytes += held_bytes
             batch = _Batch(held_bytes, len(rows))
             for row, task in zip(rows, tasks, strict=True):
@@ -86,6 +90,7 @@ class Encoders:
                     self._ready.append(row)
                 row.tasks.append((task, batch))
             self._changed.notify_all()
+            return True
 
     def wait(self, rows: Sequence[_Row]) -> None:
         """Wait until every task of these rows has run. Called by `Work`."""

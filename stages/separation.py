@@ -1,72 +1,138 @@
-"""Source separation with Demucs: one track in, one FLAC per stem out."""
+"""Source separation with Demucs: tracks in, one file per stem out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from demucs.apply import apply_model
 from numpy.typing import NDArray
 
 from stages.base import (
     Facts,
-    JsonValue,
-    Reason,
-    Stage,
+    Outcome,
+    Piece,
     StageBlocked,
+    StreamStage,
+    Take,
     Tick,
     Track,
-    TrackUnusable,
     no_tick,
 )
+from stages.cpu_switches import keep_memory, multiply_with_onednn
+from stages.decode import DecodeLimits
 from stages.demucs_loader import DemucsModel, load_model
 from stages.device import torch_device
-from stages.downmix import to_stereo
+from stages.encoders import Encoders
+from stages.engine.batch import first_batch, name_of
+from stages.engine.compute import Compute, precision_of
+from stages.engine.segments import Cutting
+from stages.engine.separator import Event, Failed, Separated, Separator, Stems
+from stages.engine.song import Song
+from stages.htdemucs.precision import EXACT, PRECISIONS, Precision
+from stages.mix import Mix, mix_of_file, mix_of_samples
 from stages.settings import SeparationSettings
-from stages.stem_writer import write_stems
+from stages.stem_folder import StemFolder
 from stages.weights import find_model
 
 logger = logging.getLogger(__name__)
 
+# Beside the tracks whose segments share a batch: one being opened, one being finished.
+_BESIDE = 2
+_LARGEST_WINDOW = 24
 
-class Separation(Stage[SeparationSettings]):
-    """The stems of the mix, as the model gives them, one FLAC each."""
+
+class Separation(StreamStage[SeparationSettings, Mix]):
+    """The stems of the mix, as the model gives them, one file each."""
 
     def __init__(self, settings: SeparationSettings, *, device: str = "cpu") -> None:
         super().__init__(settings, device=device)
-        self._model: DemucsModel | None = None
+        self._separator: Separator | None = None
+        self._precision: Precision = PRECISIONS[settings.precision]
 
     def load(self) -> None:
         self._loaded()
 
+    def open(self, path: bytes, *, limits: DecodeLimits, tick: Tick = no_tick) -> Mix:
+        rate_hz = self._loaded().model.sample_rate_hz
+        return mix_of_file(path, sample_rate_hz=rate_hz, limits=limits, tick=tick)
+
     def run(self, track: Track, out: Path) -> Facts:
-        model = self._loaded()
-        mix = to_stereo(track.sources["mix"].at_rate(model.sample_rate_hz))
-        stems = separate(
-            model, mix, overlap=self.settings.overlap, device=self.device, tick=track.tick
+        audio = track.sources["mix"]
+        rate_hz = self._loaded().model.sample_rate_hz
+        mix = mix_of_samples(audio.samples, audio.sample_rate_hz, model_rate_hz=rate_hz)
+        pieces = iter([Piece(0, track.sha256, mix, out, track.tick)])
+        (outcome,) = self.stream(lambda wait: next(pieces, None))
+        return outcome.finish()
+
+    def stream(self, take: Take[Mix]) -> Iterator[Outcome]:
+        separator = self._loaded()
+        folders: dict[Song, StemFolder] = {}
+        # A CPU that computes has no time for more; beside a GPU encoding is what takes longest.
+        threads = 1 if self.device == "cpu" else torch.get_num_threads()
+        with Encoders(threads) as encoders:
+
+            def next_song(wait: bool) -> Song | None:
+                piece = take(wait)
+                if piece is None:
+                    return None
+                song = Song(piece.key, piece.source, piece.sha256.encode(), piece.tick)
+                folders[song] = self._folder(piece.out, encoders)
+                return song
+
+            try:
+                for event in separator.run(next_song):
+                    finish = self._taken(event, folders[event.song])
+                    if finish is not None:
+                        separator.drop(event.song)
+                        del folders[event.song]
+                        self._remember(separator)
+                        yield Outcome(event.song.id, finish)
+            finally:
+                for folder in folders.values():
+                    folder.discard()
+
+    def _taken(self, event: Event, folder: StemFolder) -> Callable[[], Facts] | None:
+        """Take what the separator says of a track; return how it ends, if it does."""
+        if isinstance(event, Separated):
+            return partial(self._finish, folder, event)
+        problem = event.error if isinstance(event, Failed) else folder.write(event)
+        return None if problem is None else partial(folder.give_up, problem)
+
+    def _folder(self, out: Path, encoders: Encoders) -> StemFolder:
+        model = self._loaded().model
+        return StemFolder(
+            out,
+            model.stems,
+            two_stems=self.settings.two_stems,
+            sample_rate_hz=model.sample_rate_hz,
+            format=self.settings.format,
+            encoders=encoders,
         )
-        if self.settings.two_stems:
-            stems = two_stems(stems, self.settings.two_stems)
-        written = write_stems(stems, out, sample_rate_hz=model.sample_rate_hz)
-        peak: dict[str, JsonValue] = {**written.peak}
+
+    def _finish(self, folder: StemFolder, separated: Separated) -> Facts:
+        mix = separated.song.mix
         return {
-            "gain": written.gain,
-            "lossless": True,
-            "sources": list(stems),
-            "sample_rate_hz": model.sample_rate_hz,
-            "samples": mix.shape[1],
-            "peak": peak,
+            **folder.finish(residual_db=separated.residual_db),
+            "samples": mix.samples,
+            "precision": self._precision.name,
+            "precision_typical_db": self._precision.typical_db,
+            "shifts": self.settings.shifts,
+            "batch": separated.batch,
+            "computed_on": "cpu" if separated.on_cpu else self.device,
         }
 
-    def _loaded(self) -> DemucsModel:
-        if self._model is None:
-            self._model = self._load_model()
-        return self._model
+    # ---- loading
 
-    def _load_model(self) -> DemucsModel:
+    def _loaded(self) -> Separator:
+        if self._separator is None:
+            self._separator = self._load()
+        return self._separator
+
+    def _load(self) -> Separator:
         if self.settings.stems and self.settings.two_stems:
             raise StageBlocked(
                 f"stems = {', '.join(self.settings.stems)} and two_stems = "
@@ -78,9 +144,26 @@ class Separation(Stage[SeparationSettings]):
         self._check_settings(model)
         if self.settings.stems:
             model = model.only(self.settings.stems)
-        model.bag.to(self.device)
-        logger.info("model=%s device=%s", self.settings.model, self.device)
-        return model
+        self._precision = precision_of(model.networks, self._precision)
+        if self._precision.name != self.settings.precision:
+            logger.warning("%s computes at exact only", self.settings.model)
+        return self._separator_of(model)
+
+    def _separator_of(self, model: DemucsModel) -> Separator:
+        self._decide()
+        batch = self.settings.batch or self._remembered() or first_batch(self.device)
+        compute = Compute(
+            model.networks, device=self.device, precision=self._precision, batch=batch
+        )
+        self.window = min(_LARGEST_WINDOW, batch + _BESIDE)
+        logger.info(
+            "model=%s device=%s precision=%s batch=%d",
+            self.settings.model,
+            self.device,
+            self._precision.name,
+            batch,
+        )
+        return Separator(model, compute, overlap=self.settings.overlap, shifts=self.settings.shifts)
 
     def _check_settings(self, model: DemucsModel) -> None:
         asked = {*self.settings.stems, *filter(None, [self.settings.two_stems])}
@@ -90,11 +173,34 @@ class Separation(Stage[SeparationSettings]):
                 f"{self.settings.model} has no stem named {unknown}",
                 f"It gives {', '.join(model.sources)}.",
             )
-        if min(_strides_samples(model, self.settings.overlap)) < 1:
+        overlap = self.settings.overlap
+        if min(Cutting.of(network, overlap).stride for network in model.networks) < 1:
             raise StageBlocked(
-                f"overlap = {self.settings.overlap} leaves no step between segments",
+                f"overlap = {overlap} leaves no step between segments",
                 "Use an overlap such as 0.25.",
             )
+
+    # ---- what is decided once for a machine
+
+    def _decide(self) -> None:
+        """Set the switches of this process as they were set on this machine before."""
+        if self.device != "cpu":
+            return
+        self.decided["memory"] = "kept" if keep_memory() else "given back"
+        matmul = f"products of torch {torch.__version__}"
+        if self.decided.get(matmul) != "default":
+            self.decided[matmul] = "onednn" if multiply_with_onednn() else "default"
+
+    def _remembered(self) -> int | None:
+        batch = self.decided.get(self._batch_key())
+        return batch if isinstance(batch, int) and batch > 0 else None
+
+    def _remember(self, separator: Separator) -> None:
+        if self.device != "cpu":
+            self.decided[self._batch_key()] = separator.compute.batch
+
+    def _batch_key(self) -> str:
+        return f"batch of {self.settings.model} ({self._precision.name}) on {name_of(self.device)}"
 
 
 def separate(
@@ -102,106 +208,28 @@ def separate(
     mix: NDArray[np.float32],
     *,
     overlap: float = 0.25,
+    shifts: int = 0,
+    seed: bytes = b"",
     device: str = "cpu",
+    precision: Precision = EXACT,
     tick: Tick = no_tick,
 ) -> dict[str, NDArray[np.float32]]:
     """Return the model's stems of a stereo mix, each of the mix's shape `(2, samples)`.
 
-    The numbers are those of Demucs' own `Separator` without shifts. Stems may exceed ±1, and need
-    not add up to the mix.
+    The numbers are those of Demucs' own `Separator`, without shifts or with these `shifts`, whose
+    offsets follow from `seed`. Stems may exceed ±1, and need not add up to the mix. For many
+    mixes, or one that is not in memory, see `Separator`.
 
     Raises:
         TrackUnusable: the mix is empty or too loud for float32, or memory is short.
     """
-    if mix.shape[1] == 0:
-        raise TrackUnusable(Reason.EMPTY, f"no sample is left at {model.sample_rate_hz} Hz")
-    estimates = _estimates(model, torch.from_numpy(mix), overlap, device=device, tick=tick)
-    stems = {
-        source: estimate
-        for source, estimate in zip(model.sources, estimates.numpy(), strict=True)
-        if source in model.stems
-    }
-    for source, stem in stems.items():
-        _check_finite(source, stem, model.sample_rate_hz)
-    return stems
-
-
-def two_stems(
-    stems: Mapping[str, NDArray[np.float32]], stem: str
-) -> dict[str, NDArray[np.float32]]:
-    """Return one stem and, as `no_<stem>`, the sum of the others."""
-    rest = np.zeros_like(stems[stem])
-    for name, samples in stems.items():
-        if name != stem:
-            rest += samples
-    return {stem: stems[stem], f"no_{stem}": rest}
-
-
-def _estimates(
-    model: DemucsModel, mix: torch.Tensor, overlap: float, *, device: str, tick: Tick
-) -> torch.Tensor:
-    """Normalise, apply the model, undo; shape `(sources, 2, samples)`, on the CPU."""
-    reference = mix.mean(0)
-    mean = reference.mean()
-    # A single sample has no deviation: Demucs itself gives NaN there.
-    std = reference.std() + 1e-8 if mix.shape[1] > 1 else torch.tensor(1.0)
-    if not (torch.isfinite(mean) and torch.isfinite(std)):
-        level = f"mean {float(mean)}, deviation {float(std)}"
-        raise TrackUnusable(Reason.NONFINITE, f"the level of the mix is not finite: {level}")
-    try:
-        with torch.inference_mode():
-            estimates: torch.Tensor = apply_model(
-                model.bag,
-                ((mix - mean) / std)[None],
-                shifts=0,
-                split=True,
-                overlap=overlap,
-                device=device,
-                callback=_Ticker(model, mix.shape[1], overlap, tick),
-            )[0]
-            return estimates.mul_(std).add_(mean)
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-    # Outside of the handler: the traceback would keep the tensors that filled the memory.
-    raise TrackUnusable(Reason.MEMORY, f"separating {mix.shape[1]} samples on {device}: {detail}")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch has no class of its own for it.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "DefaultCPUAllocator" in str(error)
-    )
-
-
-class _Ticker:
-    """Takes Demucs' reports of segments and passes on the seconds done, over all models."""
-
-    def __init__(self, model: DemucsModel, samples: int, overlap: float, tick: Tick) -> None:
-        self._strides_samples = _strides_samples(model, overlap)
-        self._samples = samples
-        self._duration_s = samples / model.sample_rate_hz
-        self._tick = tick
-
-    def __call__(self, report: Mapping[str, object]) -> None:
-        index, offset = report["model_idx_in_bag"], report["segment_offset"]
-        if report["state"] != "end" or not isinstance(index, int) or not isinstance(offset, int):
-            return
-        done = min(1.0, (offset + self._strides_samples[index]) / self._samples)
-        self._tick(self._duration_s * (index + done) / len(self._strides_samples))
-
-
-def _strides_samples(model: DemucsModel, overlap: float) -> tuple[int, ...]:
-    return tuple(int((1 - overlap) * segment) for segment in model.segments_samples)  # as Demucs
-
-
-def _check_finite(source: str, stem: NDArray[np.float32], sample_rate_hz: int) -> None:
-    bad = ~np.isfinite(stem).all(axis=0)
-    if bad.any():
-        first_s = int(bad.argmax()) / sample_rate_hz
-        raise TrackUnusable(
-            Reason.ERROR,
-            f"{int(bad.sum())} of {bad.size} samples of {source} are not finite, "
-            f"the first at {first_s:.3f} s",
-        )
+    rate_hz = model.sample_rate_hz
+    song = Song(0, mix_of_samples(mix, rate_hz, model_rate_hz=rate_hz), seed, tick)
+    compute = Compute(model.networks, device=device, precision=precision)
+    parts = []
+    for event in Separator(model, compute, overlap=overlap, shifts=shifts).separate([song]):
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Stems):
+            parts.append(event.samples)
+    return dict(zip(model.stems, np.concatenate(parts, axis=2), strict=True))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.base import FREE, StageSettings
+from stages.stem_formats import StemFormat
 
 
 def _number(value: object) -> object:
@@ -51,17 +52,30 @@ class SeparationSettings(StageSettings):
     """Settings of the `separation` stage.
 
     `model` is a name of the catalogue, a folder or a safetensors file in Demucs' form. What enters
-    the fingerprint is the weights' hash, so that a folder may be moved.
+    the fingerprint is the weights' hash, so that a folder may be moved. `shifts` as Demucs' own,
+    with offsets that follow from the file's hash. `batch`: segments at once; what fits, if not set.
     """
 
     model: str = Field(default="htdemucs", min_length=1, json_schema_extra=FREE)
     stems: tuple[str, ...] = ()
     two_stems: str | None = None
     overlap: float = Field(default=0.25, ge=0.0, lt=1.0)
+    shifts: Annotated[int, BeforeValidator(_number)] = Field(default=0, ge=0, le=100)
+    precision: Literal["exact", "balanced", "fast"] = "exact"
+    format: StemFormat = "flac24"
+    batch: Annotated[int | None, BeforeValidator(_number)] = Field(
+        default=None, ge=1, le=1024, json_schema_extra=FREE
+    )
 
 
-# Four 24-bit FLAC stems took 0.63 MB for each second of music (44,100 Hz, stereo).
-_STEM_BYTES_PER_AUDIO_S = 158_000
+# Of one stem, for a second of music (44,100 Hz, stereo): four 24-bit FLACs took 0.63 MB.
+_STEM_BYTES_PER_AUDIO_S: dict[StemFormat, int] = {
+    "flac24": 158_000,
+    "flac16": 75_000,
+    "wav32f": 352_800,
+    "opus": 16_000,
+    "mp3": 40_000,
+}
 _SERIES_BYTES_PER_AUDIO_S = 250  # at a hop of 100 ms
 
 # Four bytes a value: one each 512 samples at 22,050 Hz; one each patch.
@@ -74,7 +88,7 @@ def separation_bytes(settings: StageSettings) -> float:
     assert isinstance(settings, SeparationSettings)
     of_the_model = 6 if settings.model == "htdemucs_6s" else 4
     stems = 2 if settings.two_stems is not None else len(settings.stems) or of_the_model
-    return float(stems * _STEM_BYTES_PER_AUDIO_S)
+    return float(stems * _STEM_BYTES_PER_AUDIO_S[settings.format])
 
 
 def loudness_bytes(settings: StageSettings) -> float:

@@ -12,25 +12,35 @@ import json
 import os
 import signal
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import soundfile as sf
 
+from stages.audio import Audio
 from stages.base import (
     FREE,
     Declaration,
     Facts,
+    Outcome,
+    Piece,
     Reason,
     Scope,
     Stage,
     StageBlocked,
     StageSettings,
+    StreamStage,
+    Take,
+    Tick,
     Track,
     TrackUnusable,
+    no_tick,
 )
+from stages.decode import DecodeLimits, decode
 from tests.killer import install_killer
 from tests.tracer import trace_myself
 
@@ -77,22 +87,70 @@ class Second(Note):
     name = "second"
 
 
-class Separation(Stage[FakeSettings]):
-    """Gives two stems that add up to the mix."""
+@dataclass(frozen=True)
+class Wave:
+    """A decoded file, as a stream stage opens it."""
+
+    audio: Audio
+    flags: tuple[str, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Its length."""
+        return self.audio.duration_s
+
+
+class Separation(StreamStage[FakeSettings, Wave]):
+    """Gives two stems that add up to the mix. Takes a second track along when one is there."""
 
     name = "separation"
+    window = 4
 
     def load(self) -> None:
         behave(self.settings.load)
+        self.decided.setdefault("flavour of this machine", script().get("decides", "7"))
+
+    def open(self, path: bytes, *, limits: DecodeLimits, tick: Tick = no_tick) -> Wave:
+        decoded = decode(path, limits=limits, tick=tick)
+        return Wave(decoded.audio, decoded.flags)
 
     def run(self, track: Track, out: Path) -> Facts:
-        called(self.name, "mix", track.sha256)
-        behave(script().get(f"{self.name}:{track.sha256[:8]}", "well"), track)
-        mix = track.sources["mix"]
+        return self._written(track.sources["mix"], out)
+
+    def stream(self, take: Take[Wave]) -> Iterator[Outcome]:
+        while (first := take(True)) is not None:
+            second = take(False)
+            pieces = [first] if second is None else [first, second]
+            if second is not None:
+                called("together", first.sha256, second.sha256)
+            outcomes = [Outcome(piece.key, self._separated(piece)) for piece in pieces]
+            yield from outcomes
+
+    def _separated(self, piece: Piece[Wave]) -> Callable[[], Facts]:
+        called(self.name, "mix", piece.sha256)
+        scripted = script().get(f"{self.name}:{piece.sha256[:8]}", "well")
+        when, _, how = scripted.rpartition("@")
+        track = Track(piece.sha256, {"mix": piece.source.audio}, piece.tick)
+        try:
+            if when != "finish":
+                behave(how, track)
+        except Exception as error:
+            return partial(_raise_it, error)
+        return partial(self._finish, piece, how if when == "finish" else "well")
+
+    def _finish(self, piece: Piece[Wave], how: str) -> Facts:
+        behave(how)
+        return self._written(piece.source.audio, piece.out)
+
+    def _written(self, mix: Audio, out: Path) -> Facts:
         for name, share in (("drums", 0.25), ("rest", 0.75)):
             stem = mix.samples * np.float32(share)
             sf.write(out / f"{name}.wav", stem.T, mix.sample_rate_hz, subtype="PCM_24")
         return {"gain": 1.0, "lossless": True}
+
+
+def _raise_it(error: Exception) -> Facts:
+    raise error
 
 
 def script() -> dict[str, str]:

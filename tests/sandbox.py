@@ -145,8 +145,14 @@ class Sandbox:
         if not self._calls.exists():
             return Counter()
         return Counter(
-            line for line in self._calls.read_text().splitlines() if not line.startswith("step")
+            line
+            for line in self._calls.read_text().splitlines()
+            if not line.startswith(("step", "together"))
         )
+
+    def together(self) -> int:
+        """Return how often the streaming stage took two tracks at once."""
+        return sum(line.startswith("together") for line in self._calls.read_text().splitlines())
 
     def steps(self) -> int:
         """Return how many steps a process took that was told to count them."""

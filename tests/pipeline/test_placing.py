@@ -15,6 +15,7 @@ from pipeline.artifacts import OutputFolder
 from pipeline.identity import identity
 from pipeline.ledger import Ledger
 from pipeline.ledger.files import Files, KnownPath, Probed, SeenFile
+from pipeline.machine import Machine
 from pipeline.night import Night
 from pipeline.pace import Pace
 from pipeline.placing import place
@@ -43,6 +44,7 @@ def night(tmp_path: Path) -> Iterator[Night]:
             environment={},
             lane_bytes=1,
             allowance=Allowance.of(asked, Pace(dict)),
+            machine=Machine.read(asked.out),
         )
 
 

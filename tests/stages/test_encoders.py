@@ -200,5 +200,19 @@ def test_close_does_what_waits_and_leaves_no_thread() -> None:
 
     assert done == list(range(200))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("encoder")]
-    with pytest.raises(RuntimeError, match="closed"):
-        work.put([lambda: None])
+
+
+def test_what_comes_after_close_its_caller_encodes_in_order() -> None:
+    done: list[tuple[int, str]] = []
+
+    def note(number: int) -> None:
+        done.append((number, threading.current_thread().name))
+
+    encoders = Encoders(1)
+    work = Work(encoders, 1)
+    work.put([partial(note, 0)])
+    encoders.close()
+
+    work.put([partial(note, 1)])
+
+    assert done == [(0, "encoder-0"), (1, threading.current_thread().name)]

@@ -12,7 +12,6 @@ from demucs.apply import BagOfModels, apply_model
 from demucs.hf import load_safetensors_model
 from numpy.typing import NDArray
 
-from stages import separation
 from stages.audio import Audio
 from stages.base import (
     DeviceUnusable,
@@ -27,6 +26,8 @@ from stages.base import (
 from stages.demucs_loader import DemucsModel, Network, load_model
 from stages.device import torch_device
 from stages.downmix import to_stereo
+from stages.engine import compute
+from stages.outputs import FEATURES_FILE
 from stages.separation import Separation, separate
 from stages.settings import SeparationSettings
 from stages.weights import find_model
@@ -92,11 +93,12 @@ def _stage(weights: Path, **settings: object) -> Separation:
 
 
 def _read(folder: Path, facts: Facts) -> dict[str, NDArray[np.float64]]:
-    """Read the stems back, which must be just the files in the folder, in the model's values."""
+    """Read the stems back, in the model's values; beside them is nothing but their features."""
     gain = facts["gain"]
     assert isinstance(gain, float)
+    assert (folder / FEATURES_FILE).is_file()
     read = {}
-    for file in sorted(folder.iterdir()):
+    for file in sorted(set(folder.iterdir()) - {folder / FEATURES_FILE}):
         samples, rate_hz = soundfile.read(file, dtype="float64", always_2d=True)
         assert rate_hz == facts["sample_rate_hz"]
         assert len(samples) == facts["samples"]
@@ -290,7 +292,7 @@ def test_the_model_is_loaded_once(tmp_path: Path, weights: Path) -> None:
     stage.load()
     stage.run(_track(_music(4_410)), tmp_path / "out")
 
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert len(list((tmp_path / "out").glob("*.flac"))) == 4
 
 
 def test_progress_is_told_after_each_segment_up_to_the_end(tmp_path: Path, weights: Path) -> None:
@@ -313,6 +315,17 @@ def test_progress_of_a_bag_is_told_over_all_its_models(tmp_path: Path) -> None:
     assert ticks == pytest.approx([0.5, 1.0])
 
 
+def _runs(monkeypatch: pytest.MonkeyPatch, result: torch.Tensor | Exception) -> None:
+    """Let every forward give this."""
+
+    def run(_: torch.Tensor) -> torch.Tensor:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(compute, "ready", lambda *_: run)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -325,12 +338,9 @@ def test_progress_of_a_bag_is_told_over_all_its_models(tmp_path: Path) -> None:
 def test_too_little_memory_fails_the_track_and_not_the_stage(
     model: DemucsModel, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise error
+    _runs(monkeypatch, error)
 
-    monkeypatch.setattr(separation, "apply_model", full)
-
-    with pytest.raises(TrackUnusable, match="441 samples") as unusable:
+    with pytest.raises(TrackUnusable, match="85995 samples on the CPU: ") as unusable:
         separate(model, _music(441))
 
     assert unusable.value.reason is Reason.MEMORY
@@ -340,10 +350,7 @@ def test_too_little_memory_fails_the_track_and_not_the_stage(
 def test_another_error_of_torch_is_not_called_a_lack_of_memory(
     model: DemucsModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-    monkeypatch.setattr(separation, "apply_model", broken)
+    _runs(monkeypatch, RuntimeError("CUDA error: an illegal memory access was encountered"))
 
     with pytest.raises(RuntimeError, match="illegal"):
         separate(model, _music(441))
@@ -352,14 +359,12 @@ def test_another_error_of_torch_is_not_called_a_lack_of_memory(
 def test_a_stem_that_is_not_finite_fails_the_track_and_says_where(
     model: DemucsModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object, mix: torch.Tensor, **__: object) -> torch.Tensor:
-        estimates = torch.zeros(1, 4, 2, mix.shape[-1])
-        estimates[0, 3, 1, RATE_HZ // 2] = torch.nan
-        return estimates
+    estimates = torch.zeros(1, 4, 2, 85_995)
+    # The segment is longer than the mix, which lies in its middle.
+    estimates[0, 3, 1, (85_995 - RATE_HZ) // 2 + RATE_HZ // 2] = torch.nan
+    _runs(monkeypatch, estimates)
 
-    monkeypatch.setattr(separation, "apply_model", broken)
-
-    with pytest.raises(TrackUnusable, match=r"1 of 44100 samples of vocals .* at 0\.500 s"):
+    with pytest.raises(TrackUnusable, match=r"vocals that are not finite, the first at 0\.500 s"):
         separate(model, _music(RATE_HZ))
 
 

@@ -1,0 +1,168 @@
+"""Tracks through a stage that works on several at once: opened ahead, published behind.
+
+A thread opens files, the main thread computes, a thread publishes; each track's error is its own.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.lane_publisher import Publisher, Result, Stopwatch, check_source
+from pipeline.lane_reports import Reports
+from pipeline.wire import Message
+
+if TYPE_CHECKING:
+    from pipeline.order import JobOrder, LaneOrder, WorkOrder
+    from stages.base import Facts, Opened, Outcome, Piece, StreamStage
+
+# Opened and not yet taken: each holds at most one decoded song.
+_OPENED_AHEAD = 2
+_PUBLISHED_BEHIND = 2
+
+
+class Inbox(Protocol):
+    """Where orders come from."""
+
+    stopped: threading.Event
+
+    def next(self) -> Message | None:
+        """Return the next order, None when it is time to leave."""
+
+
+@dataclass
+class _Opening:
+    """An order with its opened source, or with what went wrong on the way."""
+
+    order: WorkOrder
+    source: Opened | None
+    error: Exception | None = None
+
+
+class Stream:
+    """Serves one stage until told to stop; tracks that it has taken by then are finished."""
+
+    def __init__(
+        self,
+        stage: StreamStage[Any, Any],
+        order: LaneOrder,
+        publisher: Publisher,
+        reports: Reports,
+    ) -> None:
+        self._stage = stage
+        self._order = order
+        self._publisher = publisher
+        self._reports = reports
+        self._opened: queue.Queue[_Opening | None] = queue.Queue(_OPENED_AHEAD)
+        self._through: queue.Queue[Callable[[], None] | None] = queue.Queue(_PUBLISHED_BEHIND)
+        self._taken: dict[int, _Opening] = {}
+        self._over = False
+
+    def serve(self, inbox: Inbox) -> None:
+        """Open, compute and publish until told to stop."""
+        threading.Thread(target=self._open_all, args=(inbox,), daemon=True).start()
+        publishing = threading.Thread(target=self._publish_all, daemon=True)
+        publishing.start()
+        last = Stopwatch()
+        for outcome in self._stage.stream(lambda wait: self._take(inbox, wait)):
+            opening = self._taken.pop(outcome.key)
+            # Tracks share the device: what passed since the one before is this one's time.
+            timings, last = last.timings(), Stopwatch()
+            self._through.put(partial(self._end, opening, outcome, timings))
+        self._through.put(None)
+        publishing.join()
+
+    # ---- opening
+
+    def _open_all(self, inbox: Inbox) -> None:
+        from pipeline.order import WorkOrder
+
+        while (message := inbox.next()) is not None:
+            self._opened.put(self._open(WorkOrder.from_message(message)))
+        self._opened.put(None)
+
+    def _open(self, order: WorkOrder) -> _Opening:
+        from stages.decode import DecodeLimits
+
+        tick = self._reports.ticker(order.unit, "decode")
+        limits = DecodeLimits(**self._order.limits.model_dump())
+        try:
+            check_source(order)
+            source = self._stage.open(os.fsencode(order.path), limits=limits, tick=tick)
+            check_source(order)
+        except Exception as error:
+            return _Opening(order, None, error)
+        self._reports.send("decoded", unit=order.unit)
+        return _Opening(order, source)
+
+    # ---- computing
+
+    def _take(self, inbox: Inbox, wait: bool) -> Piece[Any] | None:
+        """Return the next track that could be opened, as `Take` says."""
+        while not self._over:
+            try:
+                opening = self._opened.get(block=wait)
+            except queue.Empty:
+                return None
+            self._over = opening is None or inbox.stopped.is_set()
+            if opening is not None and not self._over:
+                piece = self._begun(opening)
+                if piece is not None:
+                    return piece
+        return None
+
+    def _begun(self, opening: _Opening) -> Piece[Any] | None:
+        from stages.base import Piece
+
+        order, job = opening.order, _job(opening.order)
+        try:
+            if opening.error is not None:
+                raise opening.error
+            folder = self._publisher.begin(job)
+        except Exception as error:
+            self._fail(opening, error)
+            return None
+        self._taken[order.unit] = opening
+        assert opening.source is not None
+        tick = self._reports.ticker(order.unit, job.stage)
+        return Piece(order.unit, order.sha256, opening.source, folder, tick)
+
+    # ---- publishing
+
+    def _publish_all(self) -> None:
+        while (end := self._through.get()) is not None:
+            end()
+
+    def _end(self, opening: _Opening, outcome: Outcome, timings: dict[str, float]) -> None:
+        order, job = opening.order, _job(opening.order)
+        self._reports.ticker(order.unit, "publish")
+        try:
+            facts = outcome.finish()
+            self._publisher.publish(order, job, self._stage, _result(opening, facts, timings))
+        except Exception as error:
+            self._fail(opening, error)
+            return
+        self._publisher.clear(job)
+        self._reports.send("finished", unit=order.unit)
+
+    def _fail(self, opening: _Opening, error: Exception) -> None:
+        job = _job(opening.order)
+        self._publisher.failed(opening.order.unit, job, error)
+        self._publisher.clear(job)
+        self._reports.send("finished", unit=opening.order.unit)
+
+
+def _result(opening: _Opening, facts: Facts, timings: dict[str, float]) -> Result:
+    assert opening.source is not None
+    return Result(facts, opening.source.flags, opening.source.duration_s, timings)
+
+
+def _job(order: WorkOrder) -> JobOrder:
+    """Return the one job of an order: a stream stage has its lane for itself."""
+    (job,) = order.jobs
+    return job

@@ -1,0 +1,141 @@
+"""The networks of a model on a device: batches of one shape, smaller ones when memory is short."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stages.demucs_loader import Network
+from stages.htdemucs.forward import Forward, fits
+from stages.htdemucs.precision import EXACT, Precision
+
+logger = logging.getLogger(__name__)
+
+Samples: TypeAlias = NDArray[np.float32]
+Run: TypeAlias = Callable[[Tensor], Tensor]
+
+
+class NoRoom(Exception):
+    """Not even one segment fits into the memory of the device; the last words of the allocator."""
+
+
+class Poisoned(Exception):
+    """The device is in a state that only a new process leaves."""
+
+
+class Compute:
+    """Runs networks on batches of segments.
+
+    Every batch has one shape, and rows that are not needed are zero: what a row gives depends on
+    nothing beside it. `batch` falls, for good, when memory is short.
+
+    Args:
+        networks: of Demucs' classes, on the CPU; kept when the device is another.
+        batch: segments at once. On a CPU it is one: more are no faster there, and how its threads
+            share them decides the last bits.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        *,
+        device: str = "cpu",
+        precision: Precision = EXACT,
+        batch: int = 1,
+    ) -> None:
+        self.batch = batch if _is_beside_cpu(device) else 1
+        self.device = device
+        self._precision = precision
+        self._runs = [ready(network, device, precision) for network in networks]
+        self._networks = networks if _is_beside_cpu(device) else ()
+        self._on_cpu: dict[int, Run] = {}
+
+    def __call__(
+        self, network: int, rows: Sequence[Samples], *, batch: int, on_cpu: bool = False
+    ) -> list[Tensor]:
+        """Return what a network gives for rows `(2, samples)` of one length, at most `batch`.
+
+        Each of shape `(sources, 2, samples)`, on the device of `Plan.weights` whatever computed it.
+
+        Raises:
+            NoRoom: a batch of this size does not fit. `smaller` says what to do next.
+            Poisoned: the process has to end.
+            Exception: what the network raised; a row alone may not.
+        """
+        stacked = np.zeros((batch, *rows[0].shape), dtype=np.float32)
+        for place, row in zip(stacked, rows, strict=False):
+            place[:] = row
+        run = self._cpu_run(network) if on_cpu else self._runs[network]
+        place = "cpu" if on_cpu else self.device
+        try:
+            with torch.inference_mode():
+                stems = run(torch.from_numpy(stacked).to(place)).to(self.device)
+                return list(stems[: len(rows)].unbind())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise _as_poison(error, self.device) from error
+            words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Outside of the handler: the traceback would hold the tensors that filled the memory.
+        raise NoRoom(words)
+
+    def smaller(self) -> None:
+        """Halve the batch for good."""
+        if _is_beside_cpu(self.device):
+            torch.cuda.empty_cache()
+        self.batch = (self.batch + 1) // 2
+        logger.warning("memory of %s is short: batch=%d from here on", self.device, self.batch)
+
+    @property
+    def has_cpu(self) -> bool:
+        """Whether the CPU may take what the device has no room for."""
+        return bool(self._networks)
+
+    def _cpu_run(self, network: int) -> Run:
+        if network not in self._on_cpu:
+            self._on_cpu[network] = ready(self._networks[network], "cpu", self._precision)
+        return self._on_cpu[network]
+
+
+def ready(network: Network, device: str, precision: Precision) -> Run:
+    """Return a network, or our own form of it where there is one, on a device."""
+    if fits(network):
+        own: nn.Module = Forward(network, precision).to(device)
+        return own
+    # Demucs' own forward knows float32 only. `Module.to` would move the one that is kept.
+    moved: nn.Module = network if device == "cpu" else _copied(network).to(device)
+    return moved
+
+
+def _is_beside_cpu(device: str) -> bool:
+    return device != "cpu"
+
+
+def precision_of(networks: Sequence[Network], asked: Precision) -> Precision:
+    """Return at what precision networks compute: `exact` where only Demucs' own forward fits."""
+    return asked if all(map(fits, networks)) else EXACT
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that of an allocator."""
+    # On the CPU torch has no class of its own for it.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _as_poison(error: Exception, device: str) -> Exception:
+    """Return the error, or what it means where the device will answer nothing any more."""
+    is_poison = _is_beside_cpu(device) and isinstance(error, torch.AcceleratorError)
+    return Poisoned(str(error)) if is_poison else error
+
+
+def _copied(network: Network) -> Network:
+    import copy
+
+    return copy.deepcopy(network)

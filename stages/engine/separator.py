@@ -1,0 +1,283 @@
+"""Songs in, stems out: segments of several songs share batches, each song fails alone."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.base import Reason, TrackUnusable
+from stages.demucs_loader import DemucsModel
+from stages.engine.compute import Compute, NoRoom, Poisoned
+from stages.engine.quality import Residual
+from stages.engine.segments import Cutting
+from stages.engine.song import Passing, Plan, Row, Song
+
+logger = logging.getLogger(__name__)
+
+# Network, samples of a row, whether it is computed on the CPU instead: what a batch has in common.
+_Kind: TypeAlias = tuple[int, int, bool]
+
+# Called with True when nothing can be done without a song; returns None when none is there, or
+# when all are done.
+TakeSong: TypeAlias = Callable[[bool], Song | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Stems:
+    """Stems of a song, the next in order.
+
+    Args:
+        offset: sample of the song at which they begin.
+        samples: `(stems, 2, n)`, full scale ±1, which they may exceed. The receiver's own.
+        peaks: lowest and highest sample of each stem, `(stems, 2)`.
+    """
+
+    song: Song
+    offset: int
+    samples: NDArray[np.float32]
+    peaks: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Separated:
+    """All stems of a song were given.
+
+    Args:
+        residual_db: energy of the mix minus all its sources against that of the mix; None where a
+            source was left out, or one of both is silent.
+        batch: segments that were computed at once, at the end.
+        on_cpu: the device had no room, and the CPU computed some of it.
+    """
+
+    song: Song
+    residual_db: float | None
+    batch: int
+    on_cpu: bool
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A song cannot be separated; the stems that were given are void."""
+
+    song: Song
+    error: Exception
+
+
+Event: TypeAlias = Stems | Separated | Failed
+
+
+class Separator:
+    """Separates songs as Demucs' `apply_model` would, each alone, in memory that does not grow.
+
+    Args:
+        model: its networks, and which stems it gives.
+        compute: runs the networks.
+        overlap: of neighbouring segments, 0 to 1.
+        shifts: as Demucs': each network sees a song so many times, moved by up to half a second.
+    """
+
+    def __init__(
+        self, model: DemucsModel, compute: Compute, *, overlap: float = 0.25, shifts: int = 0
+    ) -> None:
+        self.model = model
+        self.compute = compute
+        cuttings = tuple(Cutting.of(network, overlap) for network in model.networks)
+        weights = tuple(cutting.weights().to(compute.device) for cutting in cuttings)
+        self._plan = Plan(model, cuttings, weights, shifts)
+        self._given = [model.sources.index(stem) for stem in model.stems]
+        self._gives_all = len(model.stems) == len(model.sources)
+        self._songs: list[Passing] = []
+        self._rows: dict[_Kind, deque[Row]] = {}
+        self._residuals: dict[Song, Residual] = {}
+
+    def separate(self, songs: Iterable[Song]) -> Iterator[Event]:
+        """Separate songs that are all there already, and yield what becomes of them."""
+        waiting = iter(songs)
+        return self.run(lambda wait: next(waiting, None))
+
+    def run(self, take: TakeSong) -> Iterator[Event]:
+        """Yield what becomes of songs until `take(True)` returns None.
+
+        The stems of a song come in order, then exactly one `Separated` or `Failed`. Songs end in
+        about the order in which they came. Closing the iterator lets go of all.
+
+        Raises:
+            Poisoned: the device has to be left; nothing more can be separated in this process.
+        """
+        try:
+            while True:
+                yield from self._fill(take)
+                if not any(self._rows.values()):
+                    return
+                yield from self._compute(self._next_kind())
+        finally:
+            for passing in self._songs:
+                passing.close()
+            self._songs.clear()
+            self._rows.clear()
+
+    def drop(self, song: Song) -> None:
+        """Compute nothing more of a song; no event of it follows."""
+        for passing in [passing for passing in self._songs if passing.song is song]:
+            self._end(passing)
+
+    # ---- songs to rows
+
+    def _fill(self, take: TakeSong) -> Iterator[Failed]:
+        """Cut segments until a batch is full, or there is nothing to cut at this moment."""
+        while not any(len(rows) >= self._size(kind) for kind, rows in self._rows.items()):
+            passing = next((passing for passing in self._songs if passing.has_rows), None)
+            if passing is None:
+                song = take(not any(self._rows.values()))
+                if song is None:
+                    return
+                self._songs.append(Passing(song, self._plan))
+                self._residuals[song] = Residual()
+                continue
+            try:
+                row = passing.next_row()
+            except Exception as error:
+                yield self._fail(passing, error)
+                continue
+            if row is not None:
+                self._rows.setdefault(self._kind(row), deque()).append(row)
+
+    def _kind(self, row: Row) -> _Kind:
+        return (row.view.network, row.samples.shape[1], row.song.on_cpu)
+
+    def _size(self, kind: _Kind) -> int:
+        """Return the rows of a batch: a shape that no other segment has is computed alone."""
+        network, samples, on_cpu = kind
+        cutting = self._plan.cuttings[network]
+        is_usual = samples == cutting.taken(cutting.length)
+        return self.compute.batch if is_usual and not on_cpu else 1
+
+    def _next_kind(self) -> _Kind:
+        """Return the kind of the oldest row: the rows of a view have to come in order."""
+        return min(self._rows, key=lambda kind: self._rows[kind][0].number)
+
+    # ---- rows to stems
+
+    def _compute(self, kind: _Kind) -> Iterator[Event]:
+        waiting, size = self._rows[kind], self._size(kind)
+        rows = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+        if not waiting:
+            del self._rows[kind]
+        for row, given in self._results(kind, rows, size):
+            if row.song.ended:
+                continue
+            if isinstance(given, Exception):
+                yield self._fail(row.song, given)
+            else:
+                row.song.add(row, given)
+                yield from self._stems(row.song)
+
+    def _results(
+        self, kind: _Kind, rows: list[Row], size: int
+    ) -> list[tuple[Row, Tensor | Exception]]:
+        """Return what each row gave, or why it gave nothing."""
+        network, _, on_cpu = kind
+        try:
+            samples = [row.samples for row in rows]
+            given = self.compute(network, samples, batch=size, on_cpu=on_cpu)
+        except Poisoned:
+            raise
+        except NoRoom as error:
+            problem: Exception = error
+        except Exception as error:
+            if len(rows) == 1:
+                return [(rows[0], error)]
+            # One of them is the cause: which one shows when each half is computed in this shape.
+            half = len(rows) // 2
+            return [
+                *self._results(kind, rows[:half], size),
+                *self._results(kind, rows[half:], size),
+            ]
+        else:
+            return list(zip(rows, given, strict=True))
+        return self._with_less_memory(kind, rows, size, problem)
+
+    def _with_less_memory(
+        self, kind: _Kind, rows: list[Row], size: int, problem: Exception
+    ) -> list[tuple[Row, Tensor | Exception]]:
+        """Compute rows for which there was no room: in smaller batches, at last on the CPU."""
+        network, samples, on_cpu = kind
+        if size > 1:
+            if size <= self.compute.batch:
+                self.compute.smaller()
+            found = []
+            while rows:
+                less = self.compute.batch
+                found += self._results(kind, rows[:less], less)
+                rows = rows[less:]
+            return found
+        if self.compute.has_cpu and not on_cpu:
+            for row in rows:
+                row.song.on_cpu = True
+            logger.warning("no room for one segment on %s: the CPU takes it", self.compute.device)
+            return self._results((network, samples, True), rows, 1)
+        detail = f"separating a segment of {samples} samples on the CPU: {problem}"
+        return [(row, TrackUnusable(Reason.MEMORY, detail)) for row in rows]
+
+    def _stems(self, passing: Passing) -> Iterator[Event]:
+        """Yield what a song has ready, and its end."""
+        while (ready := passing.ready()) is not None:
+            stems, mix = ready
+            offset = passing.given - mix.shape[1]
+            given = stems if self._gives_all else stems[self._given]
+            lowest, highest = given.amin((1, 2)), given.amax((1, 2))
+            peaks = torch.stack([lowest, highest], dim=1).cpu().numpy()
+            if not np.isfinite(peaks).all():
+                yield self._fail(passing, self._not_finite(given, offset))
+                return
+            if self._gives_all:
+                self._residuals[passing.song].add(mix, stems.sum(0).cpu().numpy())
+            yield Stems(passing.song, offset, given.cpu().numpy(), peaks)
+            if passing.ended:
+                return
+        if passing.is_done:
+            yield self._separated(passing)
+
+    def _separated(self, passing: Passing) -> Event:
+        try:
+            left = passing.next_row()  # the mix is read to its very end
+            assert left is None
+        except TrackUnusable as error:
+            return self._fail(passing, error)
+        residual_db = self._residuals[passing.song].db
+        self._end(passing)
+        return Separated(passing.song, residual_db, self.compute.batch, passing.on_cpu)
+
+    def _not_finite(self, stems: Tensor, offset: int) -> TrackUnusable:
+        bad = ~np.isfinite(stems.cpu().numpy()).all(axis=1)  # `(stems, samples)`
+        number, first = (int(where[0]) for where in np.nonzero(bad))
+        first_s = (offset + first) / self.model.sample_rate_hz
+        return TrackUnusable(
+            Reason.ERROR,
+            f"the model gives samples of {self.model.stems[number]} that are not finite, the first "
+            f"at {first_s:.3f} s",
+        )
+
+    def _fail(self, passing: Passing, error: Exception) -> Failed:
+        self._end(passing)
+        return Failed(passing.song, error)
+
+    def _end(self, passing: Passing) -> None:
+        """Forget a song and its rows; those in the batch under way are ignored."""
+        passing.close()
+        self._songs.remove(passing)
+        self._residuals.pop(passing.song, None)
+        for kind, rows in list(self._rows.items()):
+            kept = deque(row for row in rows if row.song is not passing)
+            if kept:
+                self._rows[kind] = kept
+            else:
+                del self._rows[kind]

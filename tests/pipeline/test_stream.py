@@ -1,0 +1,141 @@
+"""A lane whose stage takes a stream of tracks: each fails alone, several are under way at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox import Sandbox
+
+
+def _ends(sandbox: Sandbox) -> dict[str, tuple[str, str | None]]:
+    """Return state and reason of every separation, by track."""
+    return {
+        path: (job["state"], job["reason"])
+        for (path, stage, scope), job in sandbox.jobs().items()
+        if (stage, scope) == ("separation", "mix")
+    }
+
+
+def test_tracks_are_computed_together_and_published_each(sandbox: Sandbox) -> None:
+    sandbox.add_many(6)
+
+    done = sandbox.run()
+
+    assert done.returncode == 0, done.stderr
+    assert sandbox.together()
+    assert set(_ends(sandbox).values()) == {("done", None)}
+    sandbox.check()
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise:track", "nonfinite"),
+        ("finish@raise:track", "nonfinite"),
+        ("raise:memory", "memory"),
+        ("finish@raise:value", "error"),
+    ],
+)
+def test_one_bad_track_among_neighbours_fails_alone_with_its_reason(
+    sandbox: Sandbox, how: str, reason: str
+) -> None:
+    hashes = sandbox.add_many(6)
+    sandbox.script({f"separation:{hashes[2]}": how})
+
+    done = sandbox.run()
+
+    assert done.returncode == 1
+    ends = _ends(sandbox)
+    assert ends.pop("t02.wav") == ("failed", reason)
+    assert set(ends.values()) == {("done", None)}
+    sandbox.check()
+
+
+def test_a_file_that_cannot_be_opened_fails_before_it_is_taken(sandbox: Sandbox) -> None:
+    sandbox.add_many(4)
+    bad = sandbox.dataset / "t01.wav"
+    bad.write_bytes(bad.read_bytes()[:700])  # the header promises more
+
+    sandbox.run()
+
+    ends = _ends(sandbox)
+    assert ends.pop("t01.wav") == ("failed", "truncated")
+    assert set(ends.values()) == {("done", None)}
+
+
+def test_a_track_that_kills_its_lane_is_found_among_those_under_way(sandbox: Sandbox) -> None:
+    hashes = sandbox.add_many(6)
+    sandbox.script({f"separation:{hashes[3]}": "segfault"})
+
+    done = sandbox.run()
+
+    assert done.returncode == 1
+    ends = _ends(sandbox)
+    assert ends.pop("t03.wav") == ("failed", "crash")
+    assert set(ends.values()) == {("done", None)}
+    assert not [event for event in sandbox.events("job_failed") if event["path"] != "t03.wav"]
+    sandbox.check()
+
+
+def test_a_source_that_changes_under_way_is_thrown_away_and_done_anew(sandbox: Sandbox) -> None:
+    hashes = sandbox.add_many(4)
+    path, flag = sandbox.dataset / "t02.wav", sandbox.root / "touched"
+    sandbox.script({f"separation:{hashes[2]}": f"touch:{path}={flag}"})
+
+    done = sandbox.run()
+
+    assert flag.exists()
+    assert done.returncode == 0, done.stderr
+    assert [event["path"] for event in sandbox.events("source_changed")] == ["t02.wav"]
+    sandbox.check()
+
+
+def test_a_full_disk_met_while_finishing_stops_the_run(sandbox: Sandbox) -> None:
+    hashes = sandbox.add_many(3)
+    sandbox.script({f"separation:{hashes[0]}": "finish@raise:full"})
+
+    stopped = sandbox.run()
+
+    assert stopped.returncode == 4
+    assert "No space left on device" in stopped.stderr
+    sandbox.script({})
+    assert sandbox.run().returncode == 0
+    sandbox.check()
+
+
+def test_after_a_signal_tracks_that_are_under_way_are_finished(sandbox: Sandbox) -> None:
+    hashes = sandbox.add_many(8)
+    sandbox.script({f"separation:{one}": "sleep:0.4" for one in hashes})
+    process = sandbox.start_run("--stages", "separation")
+    sandbox.wait_for(lambda: any(call.startswith("separation") for call in sandbox.calls()))
+
+    process.send_signal(signal.SIGINT)
+
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    states = [state for state, _ in _ends(sandbox).values()]
+    assert 0 < states.count("done") < 8
+    assert set(states) == {"done", "pending"}
+    assert not list((sandbox.out / ".tmp").iterdir())
+    assert sandbox.run().returncode == 0
+    sandbox.check()
+
+
+def test_what_a_stage_decides_for_the_machine_is_kept_and_recorded(tmp_path: Path) -> None:
+    box = Sandbox(tmp_path, registry="tests.fakes:STAGES")
+    box.add("a.wav")
+    box.script({"decides": "7"})
+
+    assert box.run("--stages", "separation").returncode == 0
+    box.script({"decides": "8"})
+    box.add("b.wav", seed=1)
+    assert box.run("--stages", "separation").returncode == 0
+
+    # The second lane was told what the first had decided.
+    folders = [box.out / "tracks" / name / "separation" for name in ("a.wav", "b.wav")]
+    paths = [json.loads((one / "manifest.json").read_text())["numeric_path"] for one in folders]
+    assert [path["flavour of this machine"] for path in paths] == ["7", "7"]
