@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import __version__, cli_models, cli_plan, texts, words
+from pipeline import __version__, cli_bench, cli_models, cli_plan, texts, words
 from pipeline.config import RunConfig, load
 from pipeline.console import put as _print
 from pipeline.console import say as _say
@@ -351,6 +351,7 @@ def demo(
 
 
 app.add_typer(cli_models.models, name="models")
+app.add_typer(cli_bench.bench, name="bench")
 app.command()(cli_models.licenses)
 
 

@@ -2,6 +2,7 @@
 
 PipelineError
 ├─ WrongBytes      1   weights that came are not what was pinned
+├─ NotMeasured     1   what was to be measured failed, or gave what cannot be compared
 ├─ BadUsage        2   a setting, an option or a name that cannot be used
 ├─ DatasetBusy     3   another run holds the dataset
 └─ Unfit           4   disk, permissions, network file system, GPU: the surroundings
@@ -41,6 +42,21 @@ class WrongBytes(PipelineError):
 
     def __str__(self) -> str:
         return f"{self.address} gave something else, which was removed: {self.problem}."
+
+
+class NotMeasured(PipelineError):
+    """What was to be measured failed, or gave what cannot be compared."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, problem: str, detail: str) -> None:
+        super().__init__(what, problem, detail)
+        self.what = what
+        self.problem = problem
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be measured: {self.problem}.\n{self.detail}".rstrip()
 
 
 class DatasetBusy(PipelineError):

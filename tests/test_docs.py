@@ -138,7 +138,7 @@ def commands_written(text: str) -> Iterator[tuple[str, list[str]]]:
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     for line in [*code, *re.findall(r"`([^`\n]+)`", prose)]:
         for command, rest in re.findall(
-            r"(?<![\w/.-])pipeline ((?:models )?[a-z]+)\b([^#\n]*)", line
+            r"(?<![\w/.-])pipeline ((?:(?:models|bench) )?[a-z]+)\b([^#\n]*)", line
         ):
             yield command, re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)
 

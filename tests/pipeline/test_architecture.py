@@ -139,6 +139,21 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
         "shutil.copyfile": "the demo's dataset",
         ".replace": "the demo's dataset",
     },
+    "pipeline/bench/clips.py": {
+        ".mkdir": "a measurement's dataset, in a temporary folder",
+        "os.link": "a measurement's dataset, in a temporary folder",
+        "shutil.copyfile": "a measurement's dataset, in a temporary folder",
+    },
+    "pipeline/bench/repository.py": {
+        ".mkdir": "weights in Demucs' form, in a temporary folder",
+        ".write_text": "weights in Demucs' form, in a temporary folder",
+    },
+    "pipeline/bench/prepare.py": {".write_text": "its answer, in a temporary folder"},
+    "pipeline/bench/apply_model.py": {
+        ".mkdir": "the stems that ours are compared with, in a temporary folder",
+        "soundfile.write": "the stems that ours are compared with, in a temporary folder",
+    },
+    "pipeline/bench/separation.py": {"shutil.rmtree": "what the ways left, in a temporary folder"},
     "pipeline/music/bundle.py": {
         ".mkdir": "the demo's music, before it is shipped",
         "soundfile.SoundFile": "the demo's music, before it is shipped",
@@ -211,6 +226,7 @@ def _mode_writes(call: ast.Call, *, position: int) -> bool:
 
 COMMAND_LINE = (
     "pipeline/cli.py",
+    "pipeline/cli_bench.py",
     "pipeline/cli_models.py",
     "pipeline/cli_plan.py",
     "pipeline/console.py",
@@ -244,7 +260,7 @@ _ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.pute
 
 def reads_the_environment(name: str, source: str) -> list[str]:
     """Law 5: only the command line reads the environment, and passes it down."""
-    if name in ("pipeline/cli.py", "pipeline/cli_plan.py"):
+    if name in ("pipeline/cli.py", "pipeline/cli_bench.py", "pipeline/cli_plan.py"):
         return []
     tree = ast.parse(source)
     imported = [
@@ -284,7 +300,11 @@ def imports_what_is_above(name: str, source: str) -> list[str]:
             one
             for one in found
             if one.means(
-                "pipeline.cli_models", "pipeline.cli_plan", "pipeline.console", "pipeline.options"
+                "pipeline.cli_bench",
+                "pipeline.cli_models",
+                "pipeline.cli_plan",
+                "pipeline.console",
+                "pipeline.options",
             )
         ]
     if name.startswith("pipeline/ledger/"):
@@ -366,6 +386,7 @@ def test_every_file_keeps_the_law(law: Law) -> None:
         (imports_what_is_above, "pipeline/errors.py", "from pipeline import config"),
         (imports_what_is_above, "pipeline/models.py", "from pipeline import cli_models"),
         (imports_what_is_above, "pipeline/models.py", "from pipeline.console import say"),
+        (imports_what_is_above, "pipeline/bench/words.py", "from pipeline import cli_bench"),
         (imports_what_is_above, "pipeline/cli_models.py", "from pipeline import cli"),
         (prints, "pipeline/models.py", "sys.stderr.write('hello')"),
         (reads_the_environment, "pipeline/cli_models.py", "os.environ['HOME']"),
@@ -545,6 +566,12 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     assert _loaded_by(f"import {module}").isdisjoint(HEAVY)
 
 
+def test_what_measures_loads_no_torch_beside_what_it_measures() -> None:
+    loaded = _loaded_by("import pipeline.bench.separation, pipeline.bench.words")
+
+    assert loaded.isdisjoint({"torch", "demucs", "librosa", "essentia", "numba", "scipy"})
+
+
 @pytest.mark.parametrize("module", LANE)
 def test_a_lane_s_modules_load_no_database(module: str) -> None:
     assert _loaded_by(f"import {module}").isdisjoint(SQL)
@@ -620,6 +647,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["query", "SELECT 1"],
         ["--help"],
         ["run", "--help"],
+        ["bench", "separation", "--help"],
     ],
     ids=" ".join,
 )

@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat: whole processes of ours against other ways, in turn."""

@@ -1,0 +1,77 @@
+"""The commands that measure. As in `cli.py`: options in, one call, print, a code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.console import put, say
+from pipeline.errors import BadUsage
+from pipeline.options import AsJson
+
+if TYPE_CHECKING:
+    from pipeline.bench.ways import Precision, Way
+
+bench = typer.Typer(
+    no_args_is_help=True, help="Speeds on this machine, against the other ways to do it."
+)
+
+
+@bench.command()
+def separation(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option(help="Catalogue name, folder or safetensors file.")
+    ] = "htdemucs",
+    precision: Annotated[str, typer.Option(help="exact, balanced or fast.")] = "exact",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or rocm.")] = "cpu",
+    against: Annotated[
+        str, typer.Option(help="Which other ways, comma-separated.")
+    ] = "cli-per-file,cli-in-one-call,apply-model",
+    runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    as_json: AsJson = False,
+) -> int:
+    """Separate FILES with Demucs' own ways and with `pipeline run`, in turn; compare time and stems."""
+    from pipeline.bench import words
+    from pipeline.bench.separation import Question, measure
+
+    question = Question(
+        files=tuple(files),
+        model=model,
+        precision=_precision(precision),
+        device=device,
+        against=_ways(against),
+        runs=runs,
+    )
+    measured = measure(question, environment=os.environ, say=say)
+    put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))
+    if measured.keeps_the_promise:
+        return 0
+    say(words.broken_promise(measured))
+    return 1
+
+
+def _precision(given: str) -> Precision:
+    from pipeline.bench.ways import Precision
+
+    try:
+        return Precision(given)
+    except ValueError:
+        raise BadUsage(f"--precision {given}: give one of {', '.join(Precision)}.") from None
+
+
+def _ways(given: str) -> tuple[Way, ...]:
+    """Return the ways that are named, each once, in the order in which they are run."""
+    from pipeline.bench.ways import RIVALS
+
+    named = {name.strip() for name in given.split(",")}
+    unknown = sorted(named - set(RIVALS))
+    if unknown:
+        raise BadUsage(f"--against {unknown[0]}: give some of {', '.join(RIVALS)}.")
+    return tuple(way for way in RIVALS if way in named)
