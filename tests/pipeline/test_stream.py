@@ -57,8 +57,9 @@ def test_one_bad_track_among_neighbours_fails_alone_with_its_reason(
 
 def test_a_file_that_cannot_be_opened_fails_before_it_is_taken(sandbox: Sandbox) -> None:
     sandbox.add_many(4)
+    sandbox.add("t01.wav", seed=99, seconds=1)
     bad = sandbox.dataset / "t01.wav"
-    bad.write_bytes(bad.read_bytes()[:700])  # the header promises more
+    bad.write_bytes(bad.read_bytes()[:8000])  # the header promises more
 
     sandbox.run()
 
