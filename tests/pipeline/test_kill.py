@@ -15,7 +15,7 @@ import pytest
 from tests.sandbox import Sandbox
 from tests.zygote import QuickSandbox, Zygote
 
-TRACKS = {"supervisor": 4, "lane": 3}  # three: one done, one in hand, one decoded ahead
+TRACKS = {"supervisor": 6, "lane": 3}  # three: one done, one in hand, one decoded ahead
 FEW = 2  # one in hand, one decoded ahead; two can swap their names
 PARTS = 4  # the sweep is cut in parts that can run beside each other
 MANY_STEPS = 40  # a sweep over fewer would have missed most of them
