@@ -3,7 +3,7 @@
 Only what `exec` would do is left out, and done by hand as far as it can be seen: the lane or probe is
 a child of the supervisor, made by `subprocess` with its own session, pipes and inherited descriptors.
 It dies by its own signals, and with its parent. What it does not get is a command line and an
-environment of its own in /proc: `Sandbox.processes` finds it by its working directory.
+environment of its own in /proc: `QuickSandbox.processes` finds it by its working directory.
 """
 
 from __future__ import annotations
