@@ -27,9 +27,12 @@ class Steps:
         self._flag = flag
         self._tell = tell
         self._count = 0
+        self._pid = os.getpid()  # what is forked from this process takes no steps of it
 
     def step(self, what: str) -> None:
         """Take one step, perhaps the last."""
+        if os.getpid() != self._pid:
+            return
         self._count += 1
         if self._at == 0:
             self._tell("step", str(self._count), what)

@@ -7,6 +7,7 @@ What it forks is a process of its own, with its own SIGKILL; only the imports ar
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -20,7 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.sandbox import Sandbox
+import psutil
+
+from tests.forked import fork_children
+from tests.sandbox import ROOT, Sandbox
 
 
 class Zygote:
@@ -76,9 +80,16 @@ class QuickSandbox(Sandbox):
             environment=environment,
             folder=str(self.root),
             streams=[str(stream) for stream in streams],
+            # What a Python finds elsewhere, it finds when it starts.
+            forks_children=environment["PYTHONPATH"] == str(ROOT),
         )
         stdout, stderr = (stream.read_text(errors="replace") for stream in streams)
         return subprocess.CompletedProcess(list(arguments), code, stdout, stderr)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what still runs of this sandbox; what was forked shows the zygote's environment."""
+        forked = [one for one in psutil.process_iter() if _is_forked_in(self.root, one)]
+        return super().processes() + forked
 
     def keep(self) -> None:
         """Keep everything as it is now, to come back to."""
@@ -104,6 +115,13 @@ class QuickSandbox(Sandbox):
         was = flag.exists()
         flag.unlink(missing_ok=True)
         return was
+
+
+def _is_forked_in(folder: Path, process: psutil.Process) -> bool:
+    try:
+        return process.cwd() == str(folder.resolve()) and "tests.zygote" in process.cmdline()
+    except (psutil.Error, OSError):
+        return False
 
 
 def finished(root: Path, zygote: Zygote, registry: str, *, tracks: int) -> QuickSandbox:
@@ -167,6 +185,8 @@ def _child(said: dict[str, Any]) -> None:
     os.chdir(said["folder"])
     os.environ.clear()
     os.environ.update(said["environment"])
+    if said.get("forks_children"):
+        fork_children()
     from pipeline.cli import main
 
     try:
@@ -182,16 +202,22 @@ def _child(said: dict[str, Any]) -> None:
 def serve() -> None:
     """Fork for each line until there are no more."""
     import alembic.command
+    import alembic.config
     import numpy
     import soundfile
 
     import pipeline.cli
     import pipeline.collecting
+    import pipeline.order
+    import pipeline.progress
+    import pipeline.sources
     import pipeline.supervisor
     import pipeline.verifying
+    import stages.decode
 
-    loaded = (alembic.command, numpy, soundfile, pipeline.cli, pipeline.collecting)
+    loaded = (alembic.command, numpy, soundfile, pipeline.cli, pipeline.collecting, stages.decode)
     assert loaded
+    gc.freeze()  # a collection in what is forked need not touch, and copy, what is here
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -15,7 +15,9 @@ import pytest
 from tests.sandbox import Sandbox
 from tests.zygote import QuickSandbox, Zygote
 
-TRACKS = {"supervisor": 4, "lane": 3}  # three: one done, one in hand, one decoded ahead
+# Three: one done, one in hand, one decoded ahead. Six: a quick lane's answers share commits, so that
+# fewer tracks would give the supervisor fewer steps to be killed at.
+TRACKS = {"supervisor": 6, "lane": 3}
 FEW = 2  # one in hand, one decoded ahead; two can swap their names
 PARTS = 4  # the sweep is cut in parts that can run beside each other
 MANY_STEPS = 40  # a sweep over fewer would have missed most of them
