@@ -25,6 +25,7 @@ from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
 
 from stages.base import StageBlocked
 from stages.weights import OWN_WEIGHTS, ModelFiles, WeightFile, fetch_command
@@ -206,6 +207,9 @@ _BOUNDS: dict[str, _Bound] = {
     "use_train_segment": _FLAG,
 }
 
+# Arguments that decide nothing but the first values of weights, which the file replaces.
+_FIRST_VALUES = {"rescale": False, "emb_smooth": False}
+
 
 def load_model(files: ModelFiles) -> DemucsModel:
     """Load the models of a bag, on the CPU, float32, ready to infer.
@@ -271,6 +275,22 @@ def _check_bytes(file: WeightFile) -> None:
         )
 
 
+class _ShapesOnly(TorchFunctionMode):
+    """Leaves out what gives weights their first values.
+
+    On the meta device torch does that in Python, and imports its compiler for it: a second of a
+    lane's start.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        is_first = getattr(function, "__module__", "") == "torch.nn.init"
+        if is_first or getattr(function, "__name__", "") in ("__idiv__", "__imul__"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def _build(path: Path, metadata: dict[str, str]) -> Network:
     """Build the network the metadata asks for on the meta device: shapes, no memory."""
     if "structure" in metadata:
@@ -278,15 +298,17 @@ def _build(path: Path, metadata: dict[str, str]) -> Network:
     name = metadata.get("klass", "")
     if name not in _CLASSES:
         _refuse(path, "klass", name, f"must be one of {', '.join(_CLASSES)}")
-    arguments = _arguments(path, metadata, list(inspect.signature(_CLASSES[name]).parameters))
+    known = list(inspect.signature(_CLASSES[name]).parameters)
+    arguments = _arguments(path, metadata, known)
     for key, value in arguments.items():
         if not _BOUNDS[key].holds(value):
             _refuse(path, key, value, f"must be {_BOUNDS[key].says}")
     sources = arguments.get("sources")
     if not isinstance(sources, list) or len(set(map(str, sources))) != len(sources):
         _refuse(path, "sources", sources, "must be given, each once")
+    arguments |= {key: value for key, value in _FIRST_VALUES.items() if key in known}
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _ShapesOnly():
             network: Network = _CLASSES[name](**arguments)
             return network
     except (AssertionError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as e:

@@ -87,9 +87,11 @@ def _published(folder: Path, name: str) -> tuple[dict[str, Path], float]:
         manifest = manifests.from_bytes((folder / manifests.FILE_NAME).read_bytes())
     except (OSError, ValueError) as error:
         raise NotMeasured(f"the output for {name}", "it has no manifest", str(error)) from error
-    gain = manifest.facts["gain"]
+    gain, names = manifest.facts["gain"], manifest.facts["sources"]
     assert isinstance(gain, int | float)
-    return {Path(file.name).stem: folder / file.name for file in manifest.files}, float(gain)
+    assert isinstance(names, list)
+    files = {Path(file.name).stem: folder / file.name for file in manifest.files}
+    return {str(name): files[str(name)] for name in names if str(name) in files}, float(gain)
 
 
 def _blocks(

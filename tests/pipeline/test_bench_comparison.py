@@ -82,8 +82,9 @@ def outputs(folder: Path, stems: Mapping[str, np.ndarray[Any, Any]], *, gain: fl
         "timings",
     ]
     manifest: dict[str, Any] = {key: [] if key in lists else {} for key in keys}
-    manifest |= {"format": 1, "facts": {"gain": gain}}
-    manifest["files"] = [{"name": f"{name}.flac", "size_bytes": 1, "sha256": ""} for name in stems]
+    manifest |= {"format": 1, "facts": {"gain": gain, "sources": list(stems)}}
+    files = [*(f"{name}.flac" for name in stems), "features.json"]
+    manifest["files"] = [{"name": name, "size_bytes": 1, "sha256": ""} for name in files]
     (place / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
