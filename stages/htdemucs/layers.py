@@ -19,6 +19,8 @@ from stages.htdemucs.normed import RowNorm, covariance
 # Rows of a residual branch are independent: so many bytes at once stay in the caches.
 _CACHED_BYTES = 4 << 20
 
+_PACKS = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 
 class Conv(nn.Module):
     """A convolution of Demucs, one- or two-dimensional, or some of its output channels."""
@@ -57,12 +59,39 @@ class Pointwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias)
 
-    def of_tokens(self, x: Tensor) -> Tensor:
-        """Return `(batch, tokens, outputs)` of contiguous `(batch, tokens, inputs)`."""
-        if x.device.type != "cpu":
-            return F.linear(x, self.weight[:, :, 0, 0], self.bias)
-        pixels = self.forward(x[:, None].permute(0, 3, 1, 2))
-        return pixels.permute(0, 2, 3, 1)[:, 0]
+
+class Linear(nn.Module):
+    """A linear map of tokens, `(batch, tokens, inputs)`, with a GELU after it if asked.
+
+    On a CPU through the operation that torch's compiler uses: weights packed for oneDNN once, bias
+    and GELU inside, a fifth less time. Where a torch has none, as a plain map.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, *, gelu: bool = False
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().to(dtype).contiguous())
+        self.register_buffer("bias", bias.detach().to(dtype))
+        self._gelu = gelu
+        self._packed: dict[int, Tensor] = {}  # by the number of tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `(batch, tokens, outputs)`."""
+        if x.device.type != "cpu" or not _PACKS:
+            mapped = F.linear(x, self.weight, self.bias)
+            return F.gelu(mapped) if self._gelu else mapped
+        tokens = x.shape[0] * x.shape[1]
+        if tokens not in self._packed:
+            self._packed[tokens] = torch.ops.mkldnn._reorder_linear_weight(self.weight, tokens)
+        after = ("gelu", [], "none") if self._gelu else ("none", [], "")
+        packed: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed[tokens], self.bias, *after
+        )
+        return packed
 
 
 class Gated(nn.Module):

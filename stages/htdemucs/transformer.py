@@ -14,7 +14,7 @@ from demucs.transformer import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.htdemucs.layers import Pointwise
+from stages.htdemucs.layers import Linear
 from stages.htdemucs.normed import RowNorm
 
 # Of this many queries and all keys the products stay in the cache; torch's fused kernel is slower
@@ -84,14 +84,14 @@ class Layer(nn.Module):
         size = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         if crossed:
-            self.query = Pointwise(weight[:size], bias[:size], dtype)
-            self.key_value = Pointwise(weight[size:], bias[size:], dtype)
+            self.query = Linear(weight[:size], bias[:size], dtype)
+            self.key_value = Linear(weight[size:], bias[size:], dtype)
             self.norm_other = norm_of(layer.norm2)
         else:
-            self.query_key_value = Pointwise(weight, bias, dtype)
+            self.query_key_value = Linear(weight, bias, dtype)
         self._crossed = crossed
         self.out = _scaled(attention.out_proj, layer.gamma_1, dtype)
-        self.widen = Pointwise(layer.linear1.weight, layer.linear1.bias, dtype)
+        self.widen = Linear(layer.linear1.weight, layer.linear1.bias, dtype, gelu=True)
         self.narrow = _scaled(layer.linear2, layer.gamma_2, dtype)
         self.norm = norm_of(layer.norm1)
         self.norm_wide = norm_of(layer.norm3 if crossed else layer.norm2)
@@ -102,9 +102,9 @@ class Layer(nn.Module):
         batch, tokens, size = x.shape
         queries, keys, values = self._projected(x, other)
         seen = attend(queries, keys, values).transpose(1, 2).reshape(batch, tokens, size)
-        x = x + self.out.of_tokens(seen)
-        wide = F.gelu(self.widen.of_tokens(self.norm_wide(x).to(self._dtype)))
-        x = x + self.narrow.of_tokens(wide)
+        x = x + self.out(seen)
+        wide = self.widen(self.norm_wide(x).to(self._dtype))
+        x = x + self.narrow(wide)
         normed: Tensor = self.norm_out(x)
         return normed
 
@@ -112,12 +112,10 @@ class Layer(nn.Module):
         """Return queries, keys and values, each `(batch, heads, tokens, size)`."""
         own = self.norm(x).to(self._dtype)
         if not self._crossed:
-            queries, keys, values = self._split(self.query_key_value.of_tokens(own), 3)
+            queries, keys, values = self._split(self.query_key_value(own), 3)
             return queries, keys, values
-        keys, values = self._split(
-            self.key_value.of_tokens(self.norm_other(other).to(self._dtype)), 2
-        )
-        (queries,) = self._split(self.query.of_tokens(own), 1)
+        keys, values = self._split(self.key_value(self.norm_other(other).to(self._dtype)), 2)
+        (queries,) = self._split(self.query(own), 1)
         return queries, keys, values
 
     def _split(self, projected: Tensor, parts: int) -> Tensor:
@@ -149,7 +147,7 @@ def norm_of(norm: nn.Module | None) -> nn.Module:
     return nn.Identity() if norm is None else norm
 
 
-def _scaled(linear: nn.Linear, scale: nn.Module, dtype: torch.dtype) -> Pointwise:
+def _scaled(linear: nn.Linear, scale: nn.Module, dtype: torch.dtype) -> Linear:
     """Return a linear map with the layer scale after it."""
     factor = getattr(scale, "scale", torch.ones(1)).detach()
-    return Pointwise(linear.weight * factor[:, None], linear.bias * factor, dtype)
+    return Linear(linear.weight * factor[:, None], linear.bias * factor, dtype)
