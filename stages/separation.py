@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 _BESIDE = 2
 _LARGEST_WINDOW = 24
 
+# Of stems that wait to be encoded: a minute and a half of four.
+_HELD_BYTES = 256 << 20
+
 
 class Separation(StreamStage[SeparationSettings, Mix]):
     """The stems of the mix, as the model gives them, one file each."""
@@ -73,7 +76,7 @@ class Separation(StreamStage[SeparationSettings, Mix]):
         folders: dict[Song, StemFolder] = {}
         # A CPU that computes has no time for more; beside a GPU encoding is what takes longest.
         threads = 1 if self.device == "cpu" else torch.get_num_threads()
-        with Encoders(threads) as encoders:
+        with Encoders(threads, held_bytes=_HELD_BYTES) as encoders:
 
             def next_song(wait: bool) -> Song | None:
                 piece = take(wait)

@@ -19,7 +19,8 @@ from stages.htdemucs.normed import RowNorm, covariance
 # Rows of a residual branch are independent: so many bytes at once stay in the caches.
 _CACHED_BYTES = 4 << 20
 
-_PACKS = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_ONEDNN: Any = torch.backends.mkldnn
+_PACKS: bool = _ONEDNN.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Conv(nn.Module):
@@ -82,16 +83,16 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return `(batch, tokens, outputs)`."""
         if x.device.type != "cpu" or not _PACKS:
-            mapped = F.linear(x, self.weight, self.bias)
-            return F.gelu(mapped) if self._gelu else mapped
+            plain = F.linear(x, self.weight, self.bias)
+            return F.gelu(plain) if self._gelu else plain
         tokens = x.shape[0] * x.shape[1]
         if tokens not in self._packed:
             self._packed[tokens] = torch.ops.mkldnn._reorder_linear_weight(self.weight, tokens)
-        after = ("gelu", [], "none") if self._gelu else ("none", [], "")
-        packed: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed[tokens], self.bias, *after
+        name, algorithm = ("gelu", "none") if self._gelu else ("none", "")
+        mapped: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed[tokens], self.bias, name, [], algorithm
         )
-        return packed
+        return mapped
 
 
 class Gated(nn.Module):

@@ -181,3 +181,55 @@ def test_help_and_status_take_at_most_three_times_the_imports_they_cannot_do_wit
     print(medians)
     assert medians["help"] <= 3 * medians["imports"]
     assert medians["status"] <= 3 * medians["imports"]
+
+
+def test_one_damaged_file_among_twenty_fails_alone(tmp_path: Path, model: Path) -> None:
+    box = real_sandbox(tmp_path, model)
+    for number in range(20):
+        box.add(f"t{number:02}.wav", seed=number, seconds=0.5, rate=44_100)
+    damaged = box.dataset / "t07.wav"
+    damaged.write_bytes(damaged.read_bytes()[:20_000])
+
+    done = box.run("--stages", "separation")
+
+    assert done.returncode == 1
+    jobs = {path: job for (path, _, scope), job in box.jobs().items() if scope == "mix"}
+    failed = jobs.pop("t07.wav")
+    assert (failed["state"], failed["reason"]) == ("failed", "truncated")
+    assert {job["state"] for job in jobs.values()} == {"done"}
+    assert len(jobs) == 19
+    assert len(box.events("lane_started")) == 1
+    box.check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "suffix", "lossless"),
+    [
+        (["separation.format=flac16"], ".flac", False),
+        (["separation.format=wav32f", "separation.precision=fast"], ".wav", True),
+        (["separation.format=opus", "separation.shifts=1"], ".opus", False),
+    ],
+)
+def test_what_is_asked_of_a_separation_stands_in_its_manifest_and_in_the_ledger(
+    tmp_path: Path, model: Path, settings: list[str], suffix: str, lossless: bool
+) -> None:
+    box = real_sandbox(tmp_path, model)
+    box.add("a.wav", seconds=1, rate=44_100)
+
+    done = box.run(
+        "--stages", "separation,loudness", *(word for one in settings for word in ("--set", one))
+    )
+
+    assert done.returncode == 0, done.stderr
+    folder = box.out / "tracks" / "a.wav" / "separation"
+    assert {path.stem for path in folder.glob(f"*{suffix}")} == STEMS
+    facts = json.loads((folder / "manifest.json").read_text())["facts"]
+    asked = dict(one.partition(".")[2].split("=") for one in settings)
+    assert facts["lossless"] is lossless
+    assert {key: str(facts[key]) for key in asked} == asked
+    features = box.sql("SELECT name, value FROM feature WHERE stage = 'separation'")
+    assert {row["name"]: row["value"] for row in features}["stems_residual_db"] == (
+        pytest.approx(facts["residual_db"])
+    )
+    stems = box.sql("SELECT DISTINCT source FROM feature WHERE scope = 'stems'")
+    assert {row["source"] for row in stems} == STEMS

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import soundfile
 import torch
 from demucs.apply import BagOfModels, apply_model
 from demucs.demucs import Demucs
@@ -24,7 +25,7 @@ from stages.engine import compute as computing
 from stages.engine.compute import Compute, Poisoned
 from stages.engine.separator import Event, Failed, Separated, Separator, Stems
 from stages.engine.song import Song, offset
-from stages.mix import Mix, mix_of_samples
+from stages.mix import Mix, mix_of_file, mix_of_samples
 from stages.weights import find_model
 from tests.models import SOURCES, random_network, write_model
 
@@ -525,3 +526,20 @@ def test_weights_lie_in_files_that_nobody_needs_any_more(tmp_path: Path) -> None
     path.unlink()
 
     assert _stems(_separated(model, [_song(0, _music(4_410))]), 0).shape == (4, 2, 4_410)
+
+
+def test_a_file_that_is_read_twice_gives_the_samples_of_one_in_memory(
+    model: DemucsModel, tmp_path: Path
+) -> None:
+    music = _music(7 * SEGMENT + 11)
+    path = tmp_path / "song.wav"
+    soundfile.write(path, music.T, RATE_HZ, subtype="FLOAT")
+    file = str(path).encode()
+    kept = mix_of_file(file, sample_rate_hz=RATE_HZ)
+    streamed = mix_of_file(file, sample_rate_hz=RATE_HZ, keep_bytes=0)
+    assert kept == streamed
+
+    result = _separated(model, [Song(0, kept), Song(1, streamed)])
+
+    assert np.array_equal(_stems(result, 0), _stems(result, 1))
+    assert np.array_equal(_stems(result, 0), _stems(_separated(model, [_song(2, music)]), 2))
