@@ -26,7 +26,7 @@ import soundfile as sf
 from tests.models import write_model
 
 _RATE_HZ = 44_100
-_TINY: dict[str, object] = {"channels": 4, "t_layers": 1, "t_heads": 4, "segment": Fraction(39, 5)}
+_TINY: dict[str, object] = {"channels": 8, "t_layers": 1, "t_heads": 4, "segment": Fraction(39, 5)}
 
 
 def main() -> None:

@@ -177,7 +177,7 @@ def test_what_is_published_and_not_yet_done_at_a_kill_is_adopted(
     """Killed before a frame of the commit that says done is written: what is, outlives a SIGKILL."""
     writes = scene("count").count("supervisor", "pwrite64")
     adopted = 0
-    for point in (writes * percent // 100 for percent in range(50, 80, 3)):
+    for point in (writes * percent // 100 for percent in range(50, 87, 2)):
         injection = f"pwrite64:signal=KILL:when={point}"
         adopted += _resumed_without_computing_twice(scene(f"at{point}"), injection, undisturbed)
     assert adopted, "no kill came between a rename and the ledger's word for it"
