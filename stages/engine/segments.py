@@ -52,11 +52,6 @@ class Cutting:
         taken = getattr(network, "valid_length", _as_it_is)
         return cls(length, int((1 - overlap) * length), taken)
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether every segment has one shape, so that segments of several tracks fit a batch."""
-        return self.taken(1) == self.taken(self.length)
-
     def segment(self, offset: int, track_samples: int) -> Segment:
         """Return the segment at `offset` of a track."""
         samples = min(self.length, track_samples - offset)
