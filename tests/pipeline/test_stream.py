@@ -21,7 +21,9 @@ def _ends(sandbox: Sandbox) -> dict[str, tuple[str, str | None]]:
 
 
 def test_tracks_are_computed_together_and_published_each(sandbox: Sandbox) -> None:
-    sandbox.add_many(6)
+    hashes = sandbox.add_many(6)
+    # Slow enough that the next ones are opened meanwhile.
+    sandbox.script({f"separation:{one}": "sleep:0.3" for one in hashes})
 
     done = sandbox.run()
 
