@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.conftest import Stage
 from tests.faults.rows import row
-from tests.faults.scene import Scene, was_killed
+from tests.faults.scene import Scene, in_time, was_killed
 
 
 def _finished(box: Scene) -> Scene:
@@ -167,32 +167,58 @@ def test_what_was_published_before_a_kill_is_adopted_and_never_computed_twice(
     point: int, scene: Stage, undisturbed: dict[str, object]
 ) -> None:
     """The lane's last message about a job leaves it after the rename: killed at once, none arrives."""
-    _resumed_without_computing_twice(scene(), f"fdatasync:signal=KILL:when={point}", undisturbed)
+    box = scene()
+    assert was_killed(box.traced("supervisor", f"fdatasync:signal=KILL:when={point}"))
+    _resumed_without_computing_twice(box, undisturbed)
+
+
+@row("C12")
+def test_a_kill_at_any_frame_of_the_ledger_computes_nothing_twice(
+    scene: Stage, undisturbed: dict[str, object]
+) -> None:
+    """Killed before a frame of the commit that says done is written: what is, outlives a SIGKILL."""
+    writes = scene("count").count("supervisor", "pwrite64")
+    points = [writes * percent // 100 for percent in range(50, 87, 2)]
+    killed = 0
+    for point in points:
+        box = scene(f"at{point}")
+        killed += was_killed(box.traced("supervisor", f"pwrite64:signal=KILL:when={point}"))
+        _resumed_without_computing_twice(box, undisturbed)
+    in_time(killed, points)
 
 
 @row("C12")
 def test_what_is_published_and_not_yet_done_at_a_kill_is_adopted(
     scene: Stage, undisturbed: dict[str, object]
 ) -> None:
-    """Killed before a frame of the commit that says done is written: what is, outlives a SIGKILL."""
-    writes = scene("count").count("supervisor", "pwrite64")
-    adopted = 0
-    for point in (writes * percent // 100 for percent in range(50, 87, 2)):
-        injection = f"pwrite64:signal=KILL:when={point}"
-        adopted += _resumed_without_computing_twice(scene(f"at{point}"), injection, undisturbed)
-    assert adopted, "no kill came between a rename and the ledger's word for it"
+    """Another program's lock keeps the word `done` out of the ledger until the kill."""
+    box = scene()
+    box.script({box.hash_of(path): "sleep:1" for path in box.sources()})
+    supervisor = box.start_run()
+    box.wait_for_calls(1)
+    browser = sqlite3.connect(box.out / "ledger.db", isolation_level=None)
+    browser.execute("BEGIN IMMEDIATE")
+    box.wait_for(lambda: _published(box))
+
+    supervisor.kill()
+    supervisor.communicate()
+    box.wait_until_gone()
+    browser.execute("ROLLBACK")
+    browser.close()
+    box.script({})
+    box.faults += 1
+
+    assert box.done_folders() == set()
+    assert _resumed_without_computing_twice(box, undisturbed) > 0
 
 
-def _resumed_without_computing_twice(
-    box: Scene, injection: str, undisturbed: dict[str, object]
-) -> int:
-    """Kill a run, and let the next one end its work.
+def _resumed_without_computing_twice(box: Scene, undisturbed: dict[str, object]) -> int:
+    """Let the next run end the work of one that was killed.
 
     Returns:
-        How many tracks were published and not done when the run was killed: they are adopted.
+        How many tracks were published and not done when it was killed: they are adopted.
     """
-    assert was_killed(box.traced("supervisor", injection))
-    published = {path.parent.parent.name for path in (box.out / "tracks").rglob("manifest.json")}
+    published = _published(box)
     unknown = published - box.done_folders()
     calls = box.calls()
 
@@ -204,3 +230,8 @@ def _resumed_without_computing_twice(
     (adopted,) = box.sql("SELECT count(*) AS n FROM attempts WHERE outcome = 'adopted'")
     assert adopted["n"] >= len(unknown)  # and whole attempts that had not been renamed yet
     return len(unknown)
+
+
+def _published(box: Scene) -> set[str]:
+    """Return the folders of the tracks of which a version lies there."""
+    return {path.parent.parent.name for path in (box.out / "tracks").rglob("manifest.json")}
