@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -22,7 +23,7 @@ Run: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class NoRoom(Exception):
-    """Not even one segment fits into the memory of the device; the last words of the allocator."""
+    """A batch does not fit into the memory of the device; the last words of the allocator."""
 
 
 class Poisoned(Exception):
@@ -64,13 +65,13 @@ class Compute:
         Each of shape `(sources, 2, samples)`, on the device of `Plan.weights` whatever computed it.
 
         Raises:
-            NoRoom: a batch of this size does not fit. `smaller` says what to do next.
+            NoRoom: the device has no memory for a batch of this size: halve it with `smaller`, and
+                let the CPU compute where it is one already.
             Poisoned: the process has to end.
             Exception: what the network raised; a row alone may not.
         """
         stacked = np.zeros((batch, *rows[0].shape), dtype=np.float32)
-        for place, row in zip(stacked, rows, strict=False):
-            place[:] = row
+        stacked[: len(rows)] = rows
         run = self._cpu_run(network) if on_cpu else self._runs[network]
         place = "cpu" if on_cpu else self.device
         try:
@@ -79,7 +80,8 @@ class Compute:
                 return list(stems[: len(rows)].unbind())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
-                raise _as_poison(error, self.device) from error
+                raise_if_poisoned(error, self.device)
+                raise
             words = str(error).splitlines()[0] if str(error) else type(error).__name__
         # Outside of the handler: the traceback would hold the tensors that filled the memory.
         raise NoRoom(words)
@@ -108,7 +110,7 @@ def ready(network: Network, device: str, precision: Precision) -> Run:
         own: nn.Module = Forward(network, precision).to(device)
         return own
     # Demucs' own forward knows float32 only. `Module.to` would move the one that is kept.
-    moved: nn.Module = network if device == "cpu" else _copied(network).to(device)
+    moved: nn.Module = network if device == "cpu" else copy.deepcopy(network).to(device)
     return moved
 
 
@@ -129,13 +131,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _as_poison(error: Exception, device: str) -> Exception:
-    """Return the error, or what it means where the device will answer nothing any more."""
-    is_poison = _is_beside_cpu(device) and isinstance(error, torch.AcceleratorError)
-    return Poisoned(str(error)) if is_poison else error
-
-
-def _copied(network: Network) -> Network:
-    import copy
-
-    return copy.deepcopy(network)
+def raise_if_poisoned(error: Exception, device: str) -> None:
+    """Raise `Poisoned` where an error means that the device will answer nothing any more."""
+    if _is_beside_cpu(device) and isinstance(error, torch.AcceleratorError):
+        raise Poisoned(str(error)) from error

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from stages.base import Reason, TrackUnusable
 from stages.demucs_loader import DemucsModel
-from stages.engine.compute import Compute, NoRoom, Poisoned
-from stages.engine.quality import Residual
+from stages.engine.compute import Compute, NoRoom, Poisoned, raise_if_poisoned
 from stages.engine.segments import Cutting
 from stages.engine.song import Passing, Plan, Row, Song
 
@@ -96,7 +95,6 @@ class Separator:
         self._gives_all = len(model.stems) == len(model.sources)
         self._songs: list[Passing] = []
         self._rows: dict[_Kind, deque[Row]] = {}
-        self._residuals: dict[Song, Residual] = {}
 
     def separate(self, songs: Iterable[Song]) -> Iterator[Event]:
         """Separate songs that are all there already, and yield what becomes of them."""
@@ -140,7 +138,6 @@ class Separator:
                 if song is None:
                     return
                 self._songs.append(Passing(song, self._plan))
-                self._residuals[song] = Residual()
                 continue
             try:
                 row = passing.next_row()
@@ -177,8 +174,16 @@ class Separator:
             if isinstance(given, Exception):
                 yield self._fail(row.song, given)
             else:
-                row.song.add(row, given)
-                yield from self._stems(row.song)
+                yield from self._overlapped(row, given)
+
+    def _overlapped(self, row: Row, stems: Tensor) -> Iterator[Event]:
+        try:
+            row.song.add(row, stems)
+            yield from self._stems(row.song)
+        except Exception as error:
+            # A device computes behind our back: what a network did wrong may show only here.
+            raise_if_poisoned(error, self.compute.device)
+            yield self._fail(row.song, error)
 
     def _results(
         self, kind: _Kind, rows: list[Row], size: int
@@ -239,7 +244,7 @@ class Separator:
                 yield self._fail(passing, self._not_finite(given, offset))
                 return
             if self._gives_all:
-                self._residuals[passing.song].add(mix, stems.sum(0).cpu().numpy())
+                passing.residual.add(mix, stems.sum(0).cpu().numpy())
             yield Stems(passing.song, offset, given.cpu().numpy(), peaks)
             if passing.ended:
                 return
@@ -250,9 +255,9 @@ class Separator:
         try:
             left = passing.next_row()  # the mix is read to its very end
             assert left is None
-        except TrackUnusable as error:
+        except Exception as error:
             return self._fail(passing, error)
-        residual_db = self._residuals[passing.song].db
+        residual_db = passing.residual.db
         self._end(passing)
         return Separated(passing.song, residual_db, self.compute.batch, passing.on_cpu)
 
@@ -274,7 +279,6 @@ class Separator:
         """Forget a song and its rows; those in the batch under way are ignored."""
         passing.close()
         self._songs.remove(passing)
-        self._residuals.pop(passing.song, None)
         for kind, rows in list(self._rows.items()):
             kept = deque(row for row in rows if row.song is not passing)
             if kept:

@@ -16,6 +16,7 @@ from torch import Tensor
 from stages.base import Tick, no_tick
 from stages.demucs_loader import DemucsModel
 from stages.engine.mix_window import MixWindow
+from stages.engine.quality import Residual
 from stages.engine.segments import Cutting, Segment
 from stages.engine.view import View
 from stages.mix import Mix
@@ -107,6 +108,7 @@ class Passing:
         ]
         self._rows = self._cut_rows()
         self.given = 0  # samples of stems
+        self.residual = Residual()
 
     def close(self) -> None:
         """Let go of the mix; no rows come any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from stages.demucs_loader import DemucsModel, Network, load_model
 from stages.engine import compute as computing
 from stages.engine.compute import Compute, Poisoned
 from stages.engine.separator import Event, Failed, Separated, Separator, Stems
-from stages.engine.song import Song, offset
+from stages.engine.song import Passing, Row, Song, offset
 from stages.mix import Mix, mix_of_file, mix_of_samples
 from stages.weights import find_model
 from tests.models import SOURCES, random_network, write_model
@@ -271,10 +272,8 @@ class _Breaking:
         self._mix, self._after, self._error = mix, after, error
 
     def __call__(self) -> Iterator[Samples]:
-        for number, block in enumerate(self._mix.blocks()):
-            if number == self._after:
-                raise self._error
-            yield block
+        yield from itertools.islice(self._mix.blocks(), self._after)
+        raise self._error
 
 
 def _broken(song: Song, error: Exception, *, after: int = 1) -> Song:
@@ -284,13 +283,18 @@ def _broken(song: Song, error: Exception, *, after: int = 1) -> Song:
 
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("bad", [0, 1, 2])
-@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    "error",
+    [TrackUnusable(Reason.IO, "the file changed while it was read"), ValueError("a bug")],
+    ids=["unusable", "bug"],
+)
 def test_a_song_that_cannot_be_read_on_fails_alone(
-    model: DemucsModel, bad: int, after: int
+    model: DemucsModel, bad: int, after: int, error: Exception
 ) -> None:
+    """Also at its very end, where all of its stems were given."""
     songs = [_song(number, _music(4 * SEGMENT, number)) for number in range(3)]
     expected = _separated(model, songs, batch=4)
-    error = TrackUnusable(Reason.IO, "the file changed while it was read")
     songs[bad] = _broken(songs[bad], error, after=after)
 
     result = _separated(model, songs, batch=4)
@@ -298,6 +302,32 @@ def test_a_song_that_cannot_be_read_on_fails_alone(
     assert result[bad] is error
     for number in {0, 1, 2} - {bad}:
         assert np.array_equal(_stems(result, number), _stems(expected, number))
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_song_whose_stems_cannot_be_overlapped_fails_alone(
+    model: DemucsModel, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = [_song(number, _music(2 * SEGMENT, number)) for number in range(2)]
+    expected = _separated(model, songs)
+    error = RuntimeError("no memory for the sum")
+    _fail_to_add(monkeypatch, songs[bad], error)
+
+    result = _separated(model, songs)
+
+    assert result[bad] is error
+    assert np.array_equal(_stems(result, 1 - bad), _stems(expected, 1 - bad))
+
+
+def _fail_to_add(monkeypatch: pytest.MonkeyPatch, song: Song, error: Exception) -> None:
+    add = Passing.add
+
+    def failing(passing: Passing, row: Row, stems: Tensor) -> None:
+        if passing.song is song:
+            raise error
+        add(passing, row, stems)
+
+    monkeypatch.setattr(Passing, "add", failing)
 
 
 @pytest.mark.parametrize("samples", [-1, 1])
@@ -490,6 +520,18 @@ def test_a_device_that_answers_nothing_any_more_ends_the_process_s_work(
 
     with pytest.raises(Poisoned, match="illegal memory access"):
         list(Separator(model, compute).separate([_song(0, _music(4_410))]))
+
+
+def test_what_a_device_says_later_ends_the_process_s_work_too(
+    model: DemucsModel, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its kernels did wrong shows when somebody waits for them: here where stems are added."""
+    song = _song(0, _music(4_410))
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    _fail_to_add(monkeypatch, song, error)
+
+    with pytest.raises(Poisoned, match="illegal memory access"):
+        list(Separator(model, Compute(model.networks, device=device)).separate([song]))
 
 
 def test_memory_does_not_grow_with_the_length_of_a_song(model: DemucsModel) -> None:
