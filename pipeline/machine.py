@@ -74,8 +74,8 @@ class Machine:
         return known if isinstance(known, dict) else {}
 
     def decide(self, stage: str, facts: dict[str, JsonValue]) -> None:
-        """Remember what a stage decided on this machine."""
-        self.decided.setdefault(processor(), {})[stage] = facts
+        """Remember what a stage decided on this machine, beside what it decided before."""
+        self.decided.setdefault(processor(), {})[stage] = {**self.of_stage(stage), **facts}
 
     def sha256_of(self, path: Path) -> str:
         """Return a weight file's hash, read again only when its stat has changed.

@@ -42,11 +42,12 @@ def _stems(
             f"the stems in {out.relative(folder)} are missing or of another separation; "
             "the next run makes them anew",
         )
-    gain, names = found[0].facts.get("gain", 1.0), found[0].facts.get("sources")
+    gain, names = found[0].facts["gain"], found[0].facts["sources"]
     assert isinstance(gain, int | float)
+    assert isinstance(names, list)
     stems = {}
     for file in found[0].files:
-        if isinstance(names, list) and os.path.splitext(file.name)[0] not in names:
+        if os.path.splitext(file.name)[0] not in names:
             continue  # what is said of the stems
         decoded = decode(os.fsencode(folder / file.name), limits=limits, tick=tick)
         # A gain of a power of two divides exactly: the model's own values.

@@ -186,13 +186,21 @@ class Separation(StreamStage[SeparationSettings, Mix]):
     # ---- what is decided once for a machine
 
     def _decide(self) -> None:
-        """Set the switches of this process as they were set on this machine before."""
+        """Set the switches of this process as they were set on this machine before.
+
+        What was decided for other models, devices or versions of torch decides nothing here.
+        """
         if self.device != "cpu":
+            self._keep_decided(self._batch_key())
             return
-        self.decided["memory"] = "kept" if keep_memory() else "given back"
         matmul = f"products of torch {torch.__version__}"
+        self._keep_decided(matmul)
+        self.decided["memory"] = "kept" if keep_memory() else "given back"
         if self.decided.get(matmul) != "default":
             self.decided[matmul] = "onednn" if multiply_with_onednn() else "default"
+
+    def _keep_decided(self, mine: str) -> None:
+        self.decided = {key: value for key, value in self.decided.items() if key == mine}
 
     def _remembered(self) -> int | None:
         batch = self.decided.get(self._batch_key())
@@ -203,7 +211,8 @@ class Separation(StreamStage[SeparationSettings, Mix]):
             self.decided[self._batch_key()] = separator.compute.batch
 
     def _batch_key(self) -> str:
-        return f"batch of {self.settings.model} ({self._precision.name}) on {name_of(self.device)}"
+        model = Path(self.settings.model).name
+        return f"batch of {model} ({self._precision.name}) on {name_of(self.device)}"
 
 
 def separate(

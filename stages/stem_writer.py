@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,6 @@ from stages.encoders import Encoders, Work
 from stages.full_scale import Fall, clipping, exponent_for, falls
 from stages.stem_files import StemFile, open_stem
 from stages.stem_formats import StemFormat
-
-_BLOCK_SAMPLES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -159,25 +157,6 @@ class StemWriter:
         found = falls(stems, bits=self._bits, exponent=self._exponent)
         self._exponent = found[-1].exponent if found else self._exponent
         return found
-
-
-def write_stems(
-    stems: Mapping[str, NDArray[np.float32]], folder: Path, *, sample_rate_hz: int
-) -> WrittenStems:
-    """Write `<stem>.flac` for every stem at once: finite, shape `(2, samples)`.
-
-    Raises:
-        OSError: the files cannot be written.
-    """
-    writer = StemWriter(folder, list(stems), sample_rate_hz=sample_rate_hz)
-    try:
-        samples = max(stem.shape[1] for stem in stems.values())
-        for start in range(0, samples, _BLOCK_SAMPLES):
-            end = start + _BLOCK_SAMPLES
-            writer.write(np.stack([stem[:, start:end] for stem in stems.values()]))
-        return writer.finish()
-    finally:
-        writer.discard()
 
 
 def _extremes(stems: NDArray[np.float32]) -> NDArray[np.float64]:

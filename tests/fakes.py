@@ -143,10 +143,11 @@ class Separation(StreamStage[FakeSettings, Wave]):
         return self._written(piece.source.audio, piece.out)
 
     def _written(self, mix: Audio, out: Path) -> Facts:
-        for name, share in (("drums", 0.25), ("rest", 0.75)):
+        shares = {"drums": 0.25, "rest": 0.75}
+        for name, share in shares.items():
             stem = mix.samples * np.float32(share)
             sf.write(out / f"{name}.wav", stem.T, mix.sample_rate_hz, subtype="PCM_24")
-        return {"gain": 1.0, "lossless": True}
+        return {"gain": 1.0, "lossless": True, "sources": [*shares]}
 
 
 def _raise_it(error: Exception) -> Facts:

@@ -7,7 +7,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.bench.processes import python
-from stages.settings import SeparationSettings
 
 NAME = "bench"
 """Of the model in the repository for Demucs."""
@@ -75,19 +74,5 @@ def _cli(task: Task, out: Path, files: list[Path]) -> list[str]:
 
 def _run(task: Task, out: Path) -> list[str]:
     chosen = ("--stages", "separation", "--model", task.model, "--device", task.asked_device)
-    return python("pipeline", "run", task.dataset, "--out", out, *chosen, *_settings(task))
-
-
-def _settings(task: Task) -> list[str]:
-    """Return the settings of a run; those that `SeparationSettings` does not have are left out.
-
-    But not a precision other than exact: then the run says that there is none.
-    """
-    asked = {"precision": task.precision.value, "format": "wav32f"}
-    known = SeparationSettings.model_fields
-    return [
-        word
-        for key, value in asked.items()
-        if key in known or value in (Precision.BALANCED, Precision.FAST)
-        for word in ("--set", f"separation.{key}={value}")
-    ]
+    settings = ("--precision", task.precision.value, "--set", "separation.format=wav32f")
+    return python("pipeline", "run", task.dataset, "--out", out, *chosen, *settings)

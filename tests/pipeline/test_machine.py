@@ -193,3 +193,12 @@ def test_weights_of_any_name_are_remembered(tmp_path: Path) -> None:
     machine.save(replace_json)
 
     assert list(Machine.read(tmp_path).weights) == [str(file)]
+
+
+def test_what_a_stage_decides_stands_beside_what_it_decided_before(tmp_path: Path) -> None:
+    machine = Machine.read(tmp_path)
+    machine.decide("separation", {"batch of a": 8})
+    machine.decide("separation", {"batch of b": 2})
+    machine.save(replace_json)
+
+    assert Machine.read(tmp_path).of_stage("separation") == {"batch of a": 8, "batch of b": 2}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from stages.base import StageBlocked
 from stages.demucs_loader import load_model, load_network
 from stages.weights import ModelFiles, WeightFile
 from tests.models import SMALL, SOURCES, metadata_of, write_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # What the published htdemucs file says of itself, but for its size and its segment.
 PUBLISHED: dict[str, object] = {
@@ -82,15 +84,6 @@ PUBLISHED: dict[str, object] = {
     "wiener_iters": 0,
     "wiener_residual": False,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Two threads of torch on two busy cores wait for each other: fifty times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

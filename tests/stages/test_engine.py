@@ -30,18 +30,12 @@ from stages.mix import Mix, mix_of_file, mix_of_samples
 from stages.weights import find_model
 from tests.models import SOURCES, random_network, write_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RATE_HZ = 44_100
 SEGMENT = 22_050  # of the model, half a second
 Samples = NDArray[np.float32]
 Result = dict[int, "Samples | Exception"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -560,14 +554,6 @@ def test_memory_does_not_grow_with_the_length_of_a_song(model: DemucsModel) -> N
     growth = np.median(resident[-tenth:]) - np.median(resident[tenth : 2 * tenth])
     # The song itself has 423 MB of samples, its stems four times that.
     assert growth < 30e6
-
-
-def test_weights_lie_in_files_that_nobody_needs_any_more(tmp_path: Path) -> None:
-    path = write_model(tmp_path / "own.safetensors")
-    model = load_model(find_model(str(path)))
-    path.unlink()
-
-    assert _stems(_separated(model, [_song(0, _music(4_410))]), 0).shape == (4, 2, 4_410)
 
 
 def test_a_file_that_is_read_twice_gives_the_samples_of_one_in_memory(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
@@ -13,19 +12,13 @@ from torch import Tensor
 from stages.htdemucs import normed
 from stages.htdemucs.forward import Forward, fits
 from stages.htdemucs.normed import RowNorm, covariance
-from stages.htdemucs.precision import EXACT, PRECISIONS, PrecisionName
+from stages.htdemucs.precision import PRECISIONS, PrecisionName
 from tests.models import SMALL, random_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # A fifth of a second: all layers, few samples.
 BRIEF = {**SMALL, "segment": Fraction(1, 2)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _mix(network: object, *, batch: int = 1) -> Tensor:
@@ -167,7 +160,3 @@ def test_a_covariance_is_that_of_float64(length: int, monkeypatch: pytest.Monkey
     assert torch.allclose(products, expected, rtol=0, atol=1e-6)
     monkeypatch.setattr(normed, "_SHORT", 100)
     assert torch.allclose(covariance(rows)[1], expected, rtol=0, atol=1e-6)
-
-
-def test_exact_is_float32() -> None:
-    assert EXACT.convolutions is EXACT.transformer is torch.float32

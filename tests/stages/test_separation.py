@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +32,10 @@ from stages.settings import SeparationSettings
 from stages.weights import find_model
 from tests.models import SOURCES, write_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RATE_HZ = 44_100
 LENGTHS = [1, 4_410, 3 * RATE_HZ, 12 * RATE_HZ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Two threads of torch on two busy cores wait for each other: fifty times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -480,3 +472,12 @@ def test_rocm_is_torchs_cuda_on_a_rocm_build_only(monkeypatch: pytest.MonkeyPatc
 def test_an_unknown_device_is_answered_with_the_known_ones(asked: str) -> None:
     with pytest.raises(StageBlocked, match="auto, cpu, cuda, cuda:N or rocm"):
         torch_device(asked)
+
+
+def test_what_was_decided_for_other_models_is_not_recorded_with_a_result(weights: Path) -> None:
+    stage = _stage(weights)
+    stage.decided = {"batch of another (exact) on a card": 8, "products of torch 1.0": "default"}
+
+    stage.load()
+
+    assert set(stage.decided) == {"memory", f"products of torch {torch.__version__}"}

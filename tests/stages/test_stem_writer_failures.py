@@ -15,7 +15,7 @@ import pytest
 
 from stages.encoders import Encoders, Work
 from stages.stem_formats import StemFormat
-from stages.stem_writer import StemWriter, write_stems
+from stages.stem_writer import StemWriter
 from tests.stages.noise_stems import NAMES, RATE_HZ, files, noise, read_back, stems_of_noise, write
 
 # ---- memory
@@ -62,7 +62,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     _full(tmp_path, "drums.flac")
 
     with pytest.raises(OSError, match=r"No space left on device.*drums\.flac"):
-        write_stems({"drums": noise(1_000, peak=0.5)}, tmp_path, sample_rate_hz=RATE_HZ)
+        write(tmp_path, noise(1_000, peak=0.5)[None])
 
 
 @pytest.mark.parametrize(
