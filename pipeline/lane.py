@@ -13,16 +13,17 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.lane_inbox import Inbox
 from pipeline.lane_publisher import Publisher, Result, Stopwatch, check_source
 from pipeline.lane_reports import Reports
 from pipeline.lane_stream import Stream
 from pipeline.start import tied_to_parent
-from pipeline.wire import Message, Wire
 
 if TYPE_CHECKING:
     from pipeline.artifacts import OutputFolder
@@ -49,6 +50,7 @@ def main() -> int:
     lock_descriptor = int(sys.argv[3])
     os.set_inheritable(lock_descriptor, False)  # ffmpeg must not hold the lock
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    threading.excepthook = _leave
     inbox = Inbox()
     threading.Thread(target=inbox.listen, args=(wire,), daemon=True).start()
 
@@ -67,29 +69,12 @@ def main() -> int:
     return 0
 
 
-class Inbox:
-    """Messages from the supervisor, heard by a thread of their own whatever the others do."""
-
-    def __init__(self) -> None:
-        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self.stopped = threading.Event()
-
-    def listen(self, wire: Wire) -> None:
-        """Take messages in until the supervisor is gone, and leave with it."""
-        try:
-            for message in wire.messages():
-                if message["type"] == "stop":
-                    self.stopped.set()
-                    self._messages.put(None)
-                else:
-                    self._messages.put(message)
-        finally:
-            os._exit(1)
-
-    def next(self) -> Message | None:
-        """Return the next message, None when it is time to leave."""
-        message = self._messages.get()
-        return None if self.stopped.is_set() else message
+def _leave(died: threading.ExceptHookArgs) -> None:
+    """A thread that ends by an error leaves the others waiting for ever: leave with it."""
+    if died.exc_value is not None:
+        traceback.print_exception(died.exc_value)
+        sys.stderr.flush()
+    os._exit(1)
 
 
 class Lane:

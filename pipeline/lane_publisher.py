@@ -43,12 +43,13 @@ class Stopwatch:
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
+    def wall_s(self) -> float:
+        """Return the wall seconds alone."""
+        return time.monotonic() - self._wall
+
     def timings(self) -> dict[str, float]:
-        """Return them."""
-        return {
-            "wall_s": time.monotonic() - self._wall,
-            "cpu_s": time.process_time() - self._cpu,
-        }
+        """Return both."""
+        return {"wall_s": self.wall_s(), "cpu_s": time.process_time() - self._cpu}
 
 
 @dataclass(frozen=True)

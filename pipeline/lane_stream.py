@@ -9,13 +9,13 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from pipeline.lane_inbox import Inbox
 from pipeline.lane_publisher import Publisher, Result, Stopwatch, check_source
 from pipeline.lane_reports import Reports
-from pipeline.wire import Message
 
 if TYPE_CHECKING:
     from pipeline.order import JobOrder, LaneOrder, WorkOrder
@@ -26,22 +26,14 @@ _OPENED_AHEAD = 2
 _PUBLISHED_BEHIND = 2
 
 
-class Inbox(Protocol):
-    """Where orders come from."""
-
-    stopped: threading.Event
-
-    def next(self) -> Message | None:
-        """Return the next order, None when it is time to leave."""
-
-
 @dataclass
 class _Opening:
-    """An order with its opened source, or with what went wrong on the way."""
+    """An order with its opened source, or with what went wrong on the way; `taken` when it was."""
 
     order: WorkOrder
     source: Opened | None
     error: Exception | None = None
+    taken: Stopwatch = field(default_factory=Stopwatch)
 
 
 class Stream:
@@ -71,8 +63,8 @@ class Stream:
         last = Stopwatch()
         for outcome in self._stage.stream(lambda wait: self._take(inbox, wait)):
             opening = self._taken.pop(outcome.key)
-            # Tracks share the device: what passed since the one before is this one's time.
-            timings, last = last.timings(), Stopwatch()
+            # Tracks share the device: this one's time began with it, or with the end of another.
+            timings, last = min(opening.taken, last, key=Stopwatch.wall_s).timings(), Stopwatch()
             self._through.put(partial(self._end, opening, outcome, timings))
         self._through.put(None)
         publishing.join()
@@ -127,6 +119,7 @@ class Stream:
         except Exception as error:
             self._fail(opening, error)
             return None
+        opening.taken = Stopwatch()
         self._taken[order.unit] = opening
         assert opening.source is not None
         tick = self._reports.ticker(order.unit, job.stage)

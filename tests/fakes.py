@@ -230,6 +230,7 @@ def _raise(argument: str, track: Track | None) -> None:
         "track": TrackUnusable(Reason.NONFINITE, "3 of 100 samples are not finite"),
         "blocked": StageBlocked("The weights are missing", "Fetch them"),
         "import": ModuleNotFoundError("No module named 'magic'"),
+        "exit": SystemExit(3),
     }[argument]
 
 

@@ -84,6 +84,20 @@ def test_a_track_that_kills_its_lane_is_found_among_those_under_way(sandbox: San
     sandbox.check()
 
 
+def test_a_thread_that_dies_takes_its_lane_with_it(sandbox: Sandbox) -> None:
+    """What is raised there is no error of a track: the others would wait for the thread for ever."""
+    hashes = sandbox.add_many(4)
+    sandbox.script({f"separation:{hashes[1]}": "finish@raise:exit"})
+
+    done = sandbox.run()
+
+    assert done.returncode == 1
+    ends = _ends(sandbox)
+    assert ends.pop("t01.wav") == ("failed", "crash")
+    assert set(ends.values()) == {("done", None)}
+    sandbox.check()
+
+
 def test_a_source_that_changes_under_way_is_thrown_away_and_done_anew(sandbox: Sandbox) -> None:
     hashes = sandbox.add_many(4)
     path, flag = sandbox.dataset / "t02.wav", sandbox.root / "touched"
