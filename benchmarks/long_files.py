@@ -1,10 +1,11 @@
 """What separating a file takes of memory, by the length of the file.
 
     python -m benchmarks.long_files --minutes 4 60 600
+    python -m benchmarks.long_files --minutes 4 --model full.safetensors
 
-A network of htdemucs' segments but few channels, so that ten hours take minutes; its activations are
-left out of what is said to grow. Each file goes through `pipeline run` as a whole; the memory of
-the lane is looked at ten times a second.
+Without `--model` a network of htdemucs' segments but few channels, so that ten hours take minutes.
+Each file goes through `pipeline run` as a whole; the memory of the lane is looked at ten times a
+second.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=int, nargs="+", default=[4, 60, 600])
     parser.add_argument("--at", type=Path, default=None, help="Where files and stems are put.")
+    parser.add_argument("--model", type=Path, default=None, help="As for `pipeline run`.")
     asked = parser.parse_args()
     print("minutes  seconds  peak MB  MB at 10, 50 and 90 %")
     for minutes in asked.minutes:
         with tempfile.TemporaryDirectory(dir=asked.at) as folder:
-            print(_line(minutes, Path(folder)), flush=True)
+            model = asked.model or write_model(Path(folder) / "tiny.safetensors", _TINY)
+            print(_line(minutes, Path(folder), model), flush=True)
 
 
-def _line(minutes: int, folder: Path) -> str:
-    model = write_model(folder / "tiny.safetensors", _TINY)
+def _line(minutes: int, folder: Path, model: Path) -> str:
     dataset = folder / "music"
     dataset.mkdir()
     _write(dataset / "long.flac", minutes)

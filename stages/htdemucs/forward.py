@@ -11,7 +11,8 @@ from demucs.transformer import LayerScale, MyGroupNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.htdemucs.layers import Decoder, Encoder, Pointwise
+from stages.htdemucs.convolutions import Pointwise
+from stages.htdemucs.layers import Decoder, Encoder
 from stages.htdemucs.precision import EXACT, Precision
 from stages.htdemucs.spectrum import Spectrum
 from stages.htdemucs.transformer import Transformer
@@ -23,7 +24,8 @@ class Forward(nn.Module):
     """What `HTDemucs.forward` gives for segments of the length it was trained on.
 
     Args:
-        network: an `HTDemucs` for which `fits` is true. It is not changed; its weights are copied.
+        network: an `HTDemucs` for which `fits` is true. It is not changed; weights that are kept as they
+            are stay shared with it.
         precision: of convolutions and transformer.
     """
 

@@ -14,7 +14,7 @@ from demucs.transformer import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.htdemucs.layers import Linear
+from stages.htdemucs.convolutions import Linear
 from stages.htdemucs.normed import RowNorm
 
 # Of this many queries and all keys the products stay in the cache; torch's fused kernel is slower
