@@ -275,18 +275,21 @@ def _check_bytes(file: WeightFile) -> None:
         )
 
 
+_IN_PLACE = re.compile(r"[a-z][a-z_]*[a-z]_")  # torch's convention: div_, fill_
+
+
 class _ShapesOnly(TorchFunctionMode):
     """Leaves out what gives weights their first values.
 
-    On the meta device torch does that in Python, and imports its compiler for it: a second of a
-    lane's start.
+    On the meta device torch does that in Python, and imports its compiler and sympy for it: more
+    than a second of a lane's start. What is done in place is done to values.
     """
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         is_first = getattr(function, "__module__", "") == "torch.nn.init"
-        if is_first or getattr(function, "__name__", "") in ("__idiv__", "__imul__"):
+        if is_first or _IN_PLACE.fullmatch(getattr(function, "__name__", "")):
             return args[0] if args else kwargs["tensor"]
         return function(*args, **(kwargs or {}))
 

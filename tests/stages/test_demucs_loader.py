@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +91,6 @@ PUBLISHED: dict[str, object] = {
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = write_model(tmp_path_factory.mktemp("good") / "small.safetensors")
-    load_network(WeightFile(file))  # torch imports what the first build needs: 0.8 s, once
     return file
 
 
@@ -432,3 +433,18 @@ def test_a_model_gives_its_sources_rate_and_segment(good: Path) -> None:
     assert model.sample_rate_hz == 44_100
     assert model.segments_samples == (85_995,)
     assert SMALL["segment"] == pytest.approx(85_995 / 44_100)
+
+
+def test_loading_imports_neither_torch_s_compiler_nor_sympy(good: Path) -> None:
+    """They take longer than reading the weights."""
+    program = (
+        "import sys; from stages.demucs_loader import load_model; "
+        "from stages.weights import find_model; load_model(find_model(sys.argv[1])); "
+        "print(*sorted({'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(good)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == ""
