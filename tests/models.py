@@ -31,6 +31,7 @@ FULL_SIZE: dict[str, object] = {
     "bottom_channels": 512,
     "dconv_mode": 3,
     "t_layers": 5,
+    "t_heads": 8,
     "segment": Fraction(39, 5),
 }
 
