@@ -23,7 +23,7 @@ import numpy as np
 import soundfile as sf
 
 _RATE_HZ = 44_100
-_CLIP_S = 6
+_CLIP_S = 5
 _GOOD = 19
 _ENDED_WITH_FAILED_TRACKS = 1
 

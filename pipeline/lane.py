@@ -3,7 +3,7 @@
     python -P -m pipeline.lane <pipe> <parent pid> <lock>
 
 A reader thread takes messages, a decode thread decodes one track ahead, the main thread computes
-and publishes. It never opens the ledger; it reports through the pipe.
+and publishes; a stage that takes several tracks at once is served by `lane_stream`. It never opens the ledger; it reports through the pipe.
 """
 
 from __future__ import annotations

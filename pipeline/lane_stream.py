@@ -19,7 +19,7 @@ from pipeline.lane_reports import Reports
 
 if TYPE_CHECKING:
     from pipeline.order import JobOrder, LaneOrder, WorkOrder
-    from stages.base import Facts, Opened, Outcome, Piece, StreamStage
+    from stages.base import Opened, Outcome, Piece, StreamStage
 
 # Opened and not yet taken: each holds at most one decoded song.
 _OPENED_AHEAD = 2
@@ -34,6 +34,15 @@ class _Opening:
     source: Opened | None
     error: Exception | None = None
     taken: Stopwatch = field(default_factory=Stopwatch)
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What is known of a track whose source is let go of."""
+
+    order: WorkOrder
+    flags: tuple[str, ...]
+    duration_s: float
 
 
 class Stream:
@@ -65,7 +74,9 @@ class Stream:
             opening = self._taken.pop(outcome.key)
             # Tracks share the device: this one's time began with it, or with the end of another.
             timings, last = min(opening.taken, last, key=Stopwatch.wall_s).timings(), Stopwatch()
-            self._through.put(partial(self._end, opening, outcome, timings))
+            # It may wait long for a neighbour that is being published: nobody's hang.
+            self._reports.send("computed", unit=outcome.key)
+            self._through.put(partial(self._end, _computed(opening), outcome, timings))
         self._through.put(None)
         publishing.join()
 
@@ -117,7 +128,7 @@ class Stream:
                 raise opening.error
             folder = self._publisher.begin(job)
         except Exception as error:
-            self._fail(opening, error)
+            self._fail(order, error)
             return None
         opening.taken = Stopwatch()
         self._taken[order.unit] = opening
@@ -131,28 +142,28 @@ class Stream:
         while (end := self._through.get()) is not None:
             end()
 
-    def _end(self, opening: _Opening, outcome: Outcome, timings: dict[str, float]) -> None:
-        order, job = opening.order, _job(opening.order)
+    def _end(self, track: _Computed, outcome: Outcome, timings: dict[str, float]) -> None:
+        order, job = track.order, _job(track.order)
         self._reports.ticker(order.unit, "publish")
         try:
-            facts = outcome.finish()
-            self._publisher.publish(order, job, self._stage, _result(opening, facts, timings))
+            result = Result(outcome.finish(), track.flags, track.duration_s, timings)
+            self._publisher.publish(order, job, self._stage, result)
         except Exception as error:
-            self._fail(opening, error)
+            self._fail(order, error)
             return
         self._publisher.clear(job)
         self._reports.send("finished", unit=order.unit)
 
-    def _fail(self, opening: _Opening, error: Exception) -> None:
-        job = _job(opening.order)
-        self._publisher.failed(opening.order.unit, job, error)
+    def _fail(self, order: WorkOrder, error: Exception) -> None:
+        job = _job(order)
+        self._publisher.failed(order.unit, job, error)
         self._publisher.clear(job)
-        self._reports.send("finished", unit=opening.order.unit)
+        self._reports.send("finished", unit=order.unit)
 
 
-def _result(opening: _Opening, facts: Facts, timings: dict[str, float]) -> Result:
+def _computed(opening: _Opening) -> _Computed:
     assert opening.source is not None
-    return Result(facts, opening.source.flags, opening.source.duration_s, timings)
+    return _Computed(opening.order, opening.source.flags, opening.source.duration_s)
 
 
 def _job(order: WorkOrder) -> JobOrder:

@@ -284,8 +284,8 @@ class Working:
             unit.started, unit.phase = True, said["phase"]
             process.watch.progress(unit.number, unit.phase, unit.work.duration_s or 0.0)
             self._night.tell_progress(unit.work, self.lane, self.scope, unit.phase, said["done_s"])
-        elif kind == "decoded":
-            unit.phase = "decoded"
+        elif kind in ("decoded", "computed"):
+            unit.phase = kind
             process.watch.rest(unit.number)
         elif kind == "finished":
             del process.units[unit.number]

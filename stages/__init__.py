@@ -90,7 +90,7 @@ STAGES: dict[str, Declaration] = {
             scopes=(Scope.MIX,),
             settings=SeparationSettings,
             extra="separation",
-            libraries=("numpy", "soundfile", "soxr", "torch", "demucs"),
+            libraries=("numpy", "soundfile", "soxr", "torch", "demucs", "lameenc"),
             weights=demucs_weights,
             bytes_per_audio_s=separation_bytes,
         ),

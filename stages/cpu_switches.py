@@ -56,6 +56,12 @@ def multiply_with_onednn() -> bool:
     return False
 
 
+def computes_bfloat16() -> bool:
+    """Say whether oneDNN computes in bfloat16 on this processor, as far as torch knows."""
+    onednn: Any = torch.backends.mkldnn
+    return bool(onednn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _error_of_products() -> float:
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, _CHECKED_SIZE, _CHECKED_SIZE, generator=generator)

@@ -22,7 +22,7 @@ from stages.base import (
     Track,
     no_tick,
 )
-from stages.cpu_switches import keep_memory, multiply_with_onednn
+from stages.cpu_switches import computes_bfloat16, keep_memory, multiply_with_onednn
 from stages.decode import DecodeLimits
 from stages.demucs_loader import DemucsModel, load_model
 from stages.device import torch_device
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 _BESIDE = 2
 _LARGEST_WINDOW = 24
 
-# Of stems that wait to be encoded: a minute and a half of four.
+# Of stems that wait to be encoded: three minutes of four.
 _HELD_BYTES = 256 << 20
 
 
@@ -55,6 +55,7 @@ class Separation(StreamStage[SeparationSettings, Mix]):
         super().__init__(settings, device=device)
         self._separator: Separator | None = None
         self._precision: Precision = PRECISIONS[settings.precision]
+        self._first_batch = 1
 
     def load(self) -> None:
         self._loaded()
@@ -101,7 +102,8 @@ class Separation(StreamStage[SeparationSettings, Mix]):
     def _taken(self, event: Event, folder: StemFolder) -> Callable[[], Facts] | None:
         """Take what the separator says of a track; return how it ends, if it does."""
         if isinstance(event, Separated):
-            return partial(self._finish, folder, event)
+            # Not the event: its song holds the mix, and may wait long for its turn to be published.
+            return partial(_finish, folder, event.residual_db, self._facts(event))
         problem = event.error if isinstance(event, Failed) else folder.write(event)
         return None if problem is None else partial(folder.give_up, problem)
 
@@ -116,11 +118,9 @@ class Separation(StreamStage[SeparationSettings, Mix]):
             encoders=encoders,
         )
 
-    def _finish(self, folder: StemFolder, separated: Separated) -> Facts:
-        mix = separated.song.mix
+    def _facts(self, separated: Separated) -> Facts:
         return {
-            **folder.finish(residual_db=separated.residual_db),
-            "samples": mix.samples,
+            "samples": separated.song.mix.samples,
             "precision": self._precision.name,
             "precision_typical_db": self._precision.typical_db,
             "shifts": self.settings.shifts,
@@ -154,19 +154,29 @@ class Separation(StreamStage[SeparationSettings, Mix]):
 
     def _separator_of(self, model: DemucsModel) -> Separator:
         self._decide()
+        self._check_precision()
         batch = self.settings.batch or self._remembered() or first_batch(self.device)
         compute = Compute(
             model.networks, device=self.device, precision=self._precision, batch=batch
         )
-        self.window = min(_LARGEST_WINDOW, batch + _BESIDE)
+        self._first_batch = compute.batch
+        self.window = min(_LARGEST_WINDOW, compute.batch + _BESIDE)
         logger.info(
             "model=%s device=%s precision=%s batch=%d",
             self.settings.model,
             self.device,
             self._precision.name,
-            batch,
+            compute.batch,
         )
         return Separator(model, compute, overlap=self.settings.overlap, shifts=self.settings.shifts)
+
+    def _check_precision(self) -> None:
+        if self.device == "cpu" and self._precision is not EXACT and not computes_bfloat16():
+            raise StageBlocked(
+                f"this processor cannot compute in bfloat16, which precision = "
+                f"{self._precision.name} needs",
+                "Use --precision exact.",
+            )
 
     def _check_settings(self, model: DemucsModel) -> None:
         asked = {*self.settings.stems, *filter(None, [self.settings.two_stems])}
@@ -207,12 +217,17 @@ class Separation(StreamStage[SeparationSettings, Mix]):
         return batch if isinstance(batch, int) and batch > 0 else None
 
     def _remember(self, separator: Separator) -> None:
-        if self.device != "cpu":
+        """Keep the batch that short memory has led to; one that was asked for is no finding."""
+        if separator.compute.batch < self._first_batch and self.settings.batch is None:
             self.decided[self._batch_key()] = separator.compute.batch
 
     def _batch_key(self) -> str:
         model = Path(self.settings.model).name
         return f"batch of {model} ({self._precision.name}) on {name_of(self.device)}"
+
+
+def _finish(folder: StemFolder, residual_db: float | None, facts: Facts) -> Facts:
+    return {**folder.finish(residual_db=residual_db), **facts}
 
 
 def separate(

@@ -1,4 +1,4 @@
-"""The files of a measurement: each read once to its end, then linked into a dataset of their own."""
+"""The files of a measurement: each read once to its end, then copied into a dataset of their own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clip:
 
 
 def gather(files: Sequence[Path], folder: Path) -> list[Clip]:
-    """Put the files into a new folder, by hard links where that can be done, and return them.
+    """Copy the files into a new folder, and return them.
 
     Reading them also brings them into the page cache, so that no way is the first to wait for them.
 
@@ -48,7 +48,8 @@ def gather(files: Sequence[Path], folder: Path) -> list[Clip]:
             # A run does the same content once; the other ways would do it twice.
             raise BadUsage(f"{path} and {seen[content]} have the same content. Give it once.")
         seen[content] = path
-        _link(path.resolve(), folder / clip.name)
+        # A copy: a link more would change the times of the file, and a run would hash it anew.
+        shutil.copyfile(path, folder / clip.name)
         clips.append(clip)
     return clips
 
@@ -77,10 +78,3 @@ def _duration_s(path: Path) -> float:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

@@ -108,7 +108,7 @@ def measured_json(measured: Measured) -> dict[str, Any]:
         "share_of_peak": shares_of_peak(measured),
         "lowest_sdr": _likeness_json(measured.lowest),
         "sdr": [[_likeness_json(one) for one in round.likenesses] for round in measured.rounds],
-        "keeps_the_promise": measured.keeps_the_promise,
+        "keeps_the_promise": measured.keeps_the_promise if measured.lowest else None,
     }
 
 

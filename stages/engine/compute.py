@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 Samples: TypeAlias = NDArray[np.float32]
 Run: TypeAlias = Callable[[Tensor], Tensor]
+
+# Of torch on the CPU; of CUDA; of cuBLAS, cuFFT and cuDNN for their workspaces.
+_NO_MEMORY = re.compile("DefaultCPUAllocator|out of memory|_ALLOC_FAILED")
 
 
 class NoRoom(Exception):
@@ -53,6 +57,8 @@ class Compute:
         self.batch = batch if _is_beside_cpu(device) else 1
         self.device = device
         self._precision = precision
+        if _is_beside_cpu(device):
+            _compute_in_float32()
         self._runs = [ready(network, device, precision) for network in networks]
         self._networks = networks if _is_beside_cpu(device) else ()
         self._on_cpu: dict[int, Run] = {}
@@ -62,7 +68,7 @@ class Compute:
     ) -> list[Tensor]:
         """Return what a network gives for rows `(2, samples)` of one length, at most `batch`.
 
-        Each of shape `(sources, 2, samples)`, on the device of `Plan.weights` whatever computed it.
+        Each of shape `(sources, 2, samples)`, on the device of `Plan.triangles` whatever computed it.
 
         Raises:
             NoRoom: the device has no memory for a batch of this size: halve it with `smaller`, and
@@ -114,6 +120,15 @@ def ready(network: Network, device: str, precision: Precision) -> Run:
     return moved
 
 
+def _compute_in_float32() -> None:
+    """Keep a GPU's convolutions and products from TF32, which has ten bits and is no float32.
+
+    torch lets convolutions have it unless told otherwise. It changes nothing on other devices.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def _is_beside_cpu(device: str) -> bool:
     return device != "cpu"
 
@@ -124,14 +139,14 @@ def precision_of(networks: Sequence[Network], asked: Precision) -> Precision:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is that of an allocator."""
-    # On the CPU torch has no class of its own for it.
+    """Say whether an error is that of an allocator: not all of them have a class of their own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
     )
 
 
 def raise_if_poisoned(error: Exception, device: str) -> None:
     """Raise `Poisoned` where an error means that the device will answer nothing any more."""
-    if _is_beside_cpu(device) and isinstance(error, torch.AcceleratorError):
+    is_poison = isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
+    if _is_beside_cpu(device) and is_poison:
         raise Poisoned(str(error)) from error

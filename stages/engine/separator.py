@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from stages.base import Reason, TrackUnusable
 from stages.demucs_loader import DemucsModel
-from stages.engine.compute import Compute, NoRoom, Poisoned, raise_if_poisoned
+from stages.engine.compute import Compute, NoRoom, Poisoned, is_out_of_memory, raise_if_poisoned
 from stages.engine.segments import Cutting
 from stages.engine.song import Passing, Plan, Row, Song
 
@@ -89,8 +90,8 @@ class Separator:
         self.model = model
         self.compute = compute
         cuttings = tuple(Cutting.of(network, overlap) for network in model.networks)
-        weights = tuple(cutting.weights().to(compute.device) for cutting in cuttings)
-        self._plan = Plan(model, cuttings, weights, shifts)
+        triangles = tuple(cutting.weights().to(compute.device) for cutting in cuttings)
+        self._plan = Plan(model, cuttings, triangles, shifts)
         self._given = [model.sources.index(stem) for stem in model.stems]
         self._gives_all = len(model.stems) == len(model.sources)
         self._songs: list[Passing] = []
@@ -148,7 +149,7 @@ class Separator:
                 self._rows.setdefault(self._kind(row), deque()).append(row)
 
     def _kind(self, row: Row) -> _Kind:
-        return (row.view.network, row.samples.shape[1], row.song.on_cpu)
+        return (row.view.network, row.samples.shape[1], row.passing.on_cpu)
 
     def _size(self, kind: _Kind) -> int:
         """Return the rows of a batch: a shape that no other segment has is computed alone."""
@@ -169,21 +170,26 @@ class Separator:
         if not waiting:
             del self._rows[kind]
         for row, given in self._results(kind, rows, size):
-            if row.song.ended:
+            if row.passing.ended:
                 continue
             if isinstance(given, Exception):
-                yield self._fail(row.song, given)
+                yield self._fail(row.passing, given)
             else:
                 yield from self._overlapped(row, given)
 
     def _overlapped(self, row: Row, stems: Tensor) -> Iterator[Event]:
         try:
-            row.song.add(row, stems)
-            yield from self._stems(row.song)
+            row.passing.add(row, stems)
+            yield from self._stems(row.passing)
         except Exception as error:
             # A device computes behind our back: what a network did wrong may show only here.
             raise_if_poisoned(error, self.compute.device)
-            yield self._fail(row.song, error)
+            problem = error
+        else:
+            return
+        if is_out_of_memory(problem):
+            problem = TrackUnusable(Reason.MEMORY, f"adding stems up: {problem}")
+        yield self._fail(row.passing, _told(problem))
 
     def _results(
         self, kind: _Kind, rows: list[Row], size: int
@@ -195,20 +201,22 @@ class Separator:
             given = self.compute(network, samples, batch=size, on_cpu=on_cpu)
         except Poisoned:
             raise
-        except NoRoom as error:
-            problem: Exception = error
         except Exception as error:
-            if len(rows) == 1:
-                return [(rows[0], error)]
-            # One of them is the cause: which one shows when each half is computed in this shape.
-            half = len(rows) // 2
-            return [
-                *self._results(kind, rows[:half], size),
-                *self._results(kind, rows[half:], size),
-            ]
+            problem = error
         else:
             return list(zip(rows, given, strict=True))
-        return self._with_less_memory(kind, rows, size, problem)
+        # Outside of the handler, and without the frames: they would hold all that a forward made.
+        if isinstance(problem, NoRoom):
+            return self._with_less_memory(kind, rows, size, problem)
+        if len(rows) == 1:
+            return [(rows[0], _told(problem))]
+        # One of them is the cause: which one shows when each half is computed in this shape.
+        problem.__traceback__ = None
+        half = len(rows) // 2
+        return [
+            *self._results(kind, rows[:half], size),
+            *self._results(kind, rows[half:], size),
+        ]
 
     def _with_less_memory(
         self, kind: _Kind, rows: list[Row], size: int, problem: Exception
@@ -226,7 +234,7 @@ class Separator:
             return found
         if self.compute.has_cpu and not on_cpu:
             for row in rows:
-                row.song.on_cpu = True
+                row.passing.on_cpu = True
             logger.warning("no room for one segment on %s: the CPU takes it", self.compute.device)
             return self._results((network, samples, True), rows, 1)
         detail = f"separating a segment of {samples} samples on the CPU: {problem}"
@@ -280,8 +288,16 @@ class Separator:
         passing.close()
         self._songs.remove(passing)
         for kind, rows in list(self._rows.items()):
-            kept = deque(row for row in rows if row.song is not passing)
+            kept = deque(row for row in rows if row.passing is not passing)
             if kept:
                 self._rows[kind] = kept
             else:
                 del self._rows[kind]
+
+
+def _told(error: Exception) -> Exception:
+    """Return an error without its frames, after they were logged: it may outlive what they hold."""
+    if not isinstance(error, TrackUnusable):
+        # As text: a record that kept the error would keep its frames.
+        logger.error("%s", "".join(traceback.format_exception(error)))
+    return error.with_traceback(None)

@@ -48,14 +48,14 @@ class Plan:
     """What every song goes through: the networks of a model, each so many times shifted.
 
     Args:
-        weights: of each network's triangle, on the device.
+        triangles: the weights of each network's overlap-add, on the device.
         shifts: how often each network sees the song, each time moved by up to half a second; the
             mean is taken. 0 is once and not moved.
     """
 
     model: DemucsModel
     cuttings: tuple[Cutting, ...]
-    weights: tuple[Tensor, ...]
+    triangles: tuple[Tensor, ...]
     shifts: int = 0
 
     def delays(self, song: Song) -> list[int]:
@@ -80,7 +80,7 @@ class Row:
     """
 
     number: int
-    song: Passing
+    passing: Passing
     view: View
     segment: Segment
     samples: NDArray[np.float32]
@@ -102,7 +102,7 @@ class Passing:
         self._mix = song.mix
         self._window = MixWindow(song.mix)
         self._views = [
-            View(network, delay, song.mix.samples, cutting, plan.weights[network])
+            View(network, delay, song.mix.samples, cutting, plan.triangles[network])
             for network, cutting in enumerate(plan.cuttings)
             for delay in plan.delays(song)
         ]

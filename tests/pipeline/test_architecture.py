@@ -141,7 +141,6 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
     },
     "pipeline/bench/clips.py": {
         ".mkdir": "a measurement's dataset, in a temporary folder",
-        "os.link": "a measurement's dataset, in a temporary folder",
         "shutil.copyfile": "a measurement's dataset, in a temporary folder",
     },
     "pipeline/bench/repository.py": {

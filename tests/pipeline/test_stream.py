@@ -84,6 +84,19 @@ def test_a_track_that_kills_its_lane_is_found_among_those_under_way(sandbox: San
     sandbox.check()
 
 
+def test_waiting_to_be_published_is_no_hang(sandbox: Sandbox) -> None:
+    """The last of four waits three times as long as it may be silent while it is worked on."""
+    hashes = sandbox.add_many(4)
+    sandbox.script({f"separation:{one}": "finish@sleep:2" for one in hashes})
+    sandbox.environment["NIGHTSHIFT_LIMITS__HANG_BASE_S"] = "3"
+
+    done = sandbox.run("--stages", "separation")
+
+    assert done.returncode == 0, done.stderr
+    assert not sandbox.events("lane_died")
+    sandbox.check()
+
+
 def test_a_thread_that_dies_takes_its_lane_with_it(sandbox: Sandbox) -> None:
     """What is raised there is no error of a track: the others would wait for the thread for ever."""
     hashes = sandbox.add_many(4)

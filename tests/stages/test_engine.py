@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -433,14 +434,19 @@ def test_leaving_early_closes_what_is_being_read(model: DemucsModel) -> None:
 class _SmallDevice:
     """A device with room for so many segments at once; the CPU beside it has room for all."""
 
-    def __init__(self, compute: Compute, rooms: int) -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        rooms: int,
+        error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),  # noqa: B008
+    ) -> None:
         self.forwards: list[int] = []
         run = compute._runs[0]
 
         def limited(mix: Tensor) -> Tensor:
             self.forwards.append(len(mix))
             if len(mix) > rooms:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+                raise error
             return run(mix)
 
         compute._runs[0] = limited
@@ -500,6 +506,87 @@ def test_where_the_cpu_has_no_room_either_the_song_fails_and_says_so(model: Demu
     assert result[0].reason is Reason.MEMORY
     assert "22050 samples on the CPU: CUDA out of memory" in str(result[0])
     assert result[0].__context__ is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_a_library_without_memory_for_its_own_work_is_a_lack_of_memory(
+    model: DemucsModel, device: str, words: str
+) -> None:
+    compute = Compute(model.networks, device=device, batch=2)
+    _SmallDevice(compute, 1, RuntimeError(words))
+
+    result = _results(
+        Separator(model, compute).separate([_song(n, _music(4_410, n)) for n in range(2)])
+    )
+
+    assert compute.batch == 1
+    assert not any(isinstance(one, Exception) for one in result.values())
+
+
+def test_a_device_that_another_program_has_filled_is_not_poisoned(
+    model: DemucsModel, device: str
+) -> None:
+    """What loads late finds no room and says so in the words of a broken device."""
+    compute = Compute(model.networks, device=device, batch=2)
+    _SmallDevice(compute, 1, torch.AcceleratorError("CUDA error: out of memory"))
+
+    events = list(Separator(model, compute).separate([_song(n, _music(4_410)) for n in range(2)]))
+
+    assert not [event for event in events if isinstance(event, Failed)]
+
+
+def test_a_lack_of_memory_for_the_sum_of_stems_may_pass_by_itself(
+    model: DemucsModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = _song(0, _music(4_410))
+    _fail_to_add(monkeypatch, song, torch.OutOfMemoryError("CUDA out of memory"))
+
+    result = _separated(model, [song])[0]
+
+    assert isinstance(result, TrackUnusable)
+    assert result.reason is Reason.MEMORY
+
+
+@pytest.mark.parametrize("songs", [1, 4])
+def test_what_a_failed_forward_has_made_is_let_go_before_the_next(
+    model: DemucsModel, device: str, songs: int
+) -> None:
+    compute = Compute(model.networks, device=device, batch=4)
+    made: list[weakref.ref[Tensor]] = []
+
+    def failing(mix: Tensor) -> Tensor:
+        assert not any(one() is not None for one in made)
+        activations = mix.clone()
+        made.append(weakref.ref(activations))
+        raise RuntimeError("this cannot be")
+
+    compute._runs[0] = failing
+    result = _results(
+        Separator(model, compute).separate([_song(n, _music(4_410, n)) for n in range(songs)])
+    )
+
+    assert all(isinstance(one, RuntimeError) for one in result.values())
+    assert not any(one() is not None for one in made)
+
+
+def test_a_gpu_convolves_and_multiplies_in_float32_and_not_in_tf32(
+    model: DemucsModel, device: str
+) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+
+    Compute(model.networks, device=device)
+
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_a_device_that_answers_nothing_any_more_ends_the_process_s_work(

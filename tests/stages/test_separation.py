@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from stages.audio import Audio
 from stages.base import (
     DeviceUnusable,
     Facts,
+    Piece,
     Reason,
     StageBlocked,
     Tick,
@@ -26,6 +30,8 @@ from stages.demucs_loader import DemucsModel, Network, load_model
 from stages.device import torch_device
 from stages.downmix import to_stereo
 from stages.engine import compute
+from stages.engine.separator import Separator
+from stages.mix import Mix, mix_of_samples
 from stages.outputs import FEATURES_FILE
 from stages.separation import Separation, separate
 from stages.settings import SeparationSettings
@@ -481,3 +487,85 @@ def test_what_was_decided_for_other_models_is_not_recorded_with_a_result(weights
     stage.load()
 
     assert set(stage.decided) == {"memory", f"products of torch {torch.__version__}"}
+
+
+def test_a_processor_without_bfloat16_blocks_what_needs_it(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.separation.computes_bfloat16", lambda: False)
+
+    with pytest.raises(StageBlocked, match="bfloat16, which precision = fast needs"):
+        _stage(weights, precision="fast").load()
+
+    _stage(weights, precision="exact").load()
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "at_the_end", "kept"),
+    [(None, 8, 4, 4), (None, 8, 8, None), (8, 8, 4, None)],
+    ids=["memory was short", "as it began", "asked for"],
+)
+def test_a_batch_is_kept_for_the_machine_where_memory_has_taught_it(
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    first: int,
+    at_the_end: int,
+    kept: int | None,
+) -> None:
+    monkeypatch.setattr("stages.separation.name_of", lambda device: "a card")
+    stage = _stage(weights, batch=asked)
+    stage._first_batch = first
+    compute = SimpleNamespace(batch=at_the_end)
+
+    stage._remember(cast(Separator, SimpleNamespace(compute=compute)))
+
+    assert stage.decided.get("batch of small.safetensors (exact) on a card") == kept
+
+
+def _pieces(folder: Path, count: int) -> list[Piece[Mix]]:
+    pieces = []
+    for number in range(count):
+        out = folder / str(number)
+        out.mkdir(parents=True)
+        music = _music(30_000 + number)
+        mix = mix_of_samples(music, RATE_HZ, model_rate_hz=RATE_HZ)
+        pieces.append(Piece(number, "0" * 64, mix, out))
+    return pieces
+
+
+def test_a_track_whose_stems_cannot_be_written_fails_alone(tmp_path: Path, weights: Path) -> None:
+    bad, good = _pieces(tmp_path / "both", 2)
+    (bad.out / "bass.flac").symlink_to("/dev/full")
+    waiting = iter([bad, good])
+
+    outcomes = {one.key: one for one in _stage(weights).stream(lambda wait: next(waiting, None))}
+
+    with pytest.raises(OSError, match="No space left on device"):
+        outcomes[bad.key].finish()
+    outcomes[good.key].finish()
+    (alone,) = [piece for piece in _pieces(tmp_path / "alone", 2) if piece.key == good.key]
+    _stage(weights).run(Track(alone.sha256, {"mix": Audio(_music(30_001), RATE_HZ)}), alone.out)
+    assert _bytes(good.out) == _bytes(alone.out)
+    assert not [path for path in bad.out.iterdir() if not path.is_symlink()]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_leaving_a_stream_leaves_nothing_of_the_tracks_under_way(
+    tmp_path: Path, weights: Path
+) -> None:
+    first, second = _pieces(tmp_path, 2)
+    waiting = iter([first, second])
+    threads = threading.active_count()
+    outcomes = _stage(weights).stream(lambda wait: next(waiting, None))
+    outcome = next(outcomes)
+
+    outcomes.close()  # type: ignore[attr-defined]
+
+    outcome.finish()  # what is computed can still be finished
+    assert set(_bytes(first.out)) == {f"{name}.flac" for name in SOURCES} | {FEATURES_FILE}
+    assert not list(second.out.iterdir())
+    assert threading.active_count() == threads
