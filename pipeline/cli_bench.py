@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,29 @@ def separation(
     return 1
 
 
+@bench.command()
+def features(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
+    ],
+    against: Annotated[
+        str, typer.Option(help="Which other ways, comma-separated.")
+    ] = "each-by-itself,loaded-once",
+    threads: Annotated[int, typer.Option(min=1, help="Of every way.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    as_json: AsJson = False,
+) -> int:
+    """Take FILES' features as a script does and with `pipeline run`, in turn; compare time and values."""
+    from pipeline.bench import feature_words as words
+    from pipeline.bench.features import RIVALS, Question, measure
+
+    chosen = tuple(way for way in RIVALS if way in _named(against, RIVALS))
+    question = Question(files=tuple(files), against=chosen, runs=runs, threads=threads)
+    measured = measure(question, environment=os.environ, say=say)
+    put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))
+    return 0
+
+
 def _precision(given: str) -> Precision:
     from pipeline.bench.ways import Precision
 
@@ -70,8 +94,13 @@ def _ways(given: str) -> tuple[Way, ...]:
     """Return the ways that are named, each once, in the order in which they are run."""
     from pipeline.bench.ways import RIVALS
 
-    named = {name.strip() for name in given.split(",")}
-    unknown = sorted(named - set(RIVALS))
-    if unknown:
-        raise BadUsage(f"--against {unknown[0]}: give some of {', '.join(RIVALS)}.")
+    named = _named(given, RIVALS)
     return tuple(way for way in RIVALS if way in named)
+
+
+def _named(given: str, known: Sequence[str]) -> set[str]:
+    named = {name.strip() for name in given.split(",")}
+    unknown = sorted(named - set(known))
+    if unknown:
+        raise BadUsage(f"--against {unknown[0]}: give some of {', '.join(known)}.")
+    return named

@@ -40,7 +40,7 @@ STAGES: dict[str, Declaration] = {
         Declaration(
             name="onsets",
             target="stages.onsets:Onsets",
-            version=1,
+            version=2,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=OnsetsSettings,
@@ -51,7 +51,7 @@ STAGES: dict[str, Declaration] = {
         Declaration(
             name="chroma",
             target="stages.chroma:Chroma",
-            version=1,
+            version=2,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=ChromaSettings,
@@ -62,7 +62,7 @@ STAGES: dict[str, Declaration] = {
         Declaration(
             name="spectral",
             target="stages.spectral:Spectral",
-            version=1,
+            version=2,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=SpectralSettings,

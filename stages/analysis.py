@@ -1,26 +1,25 @@
-"""The views that the spectral features share: one STFT, one mel spectrum, at one rate and one hop.
-
-22,050 Hz, frames of 2,048 samples every 512, Hann window, frames centred on their times with zeros
-beyond both ends: the defaults of librosa 0.11, which most published descriptors were made with.
-"""
+"""What the spectral features share: one pass over one STFT of a source, at one rate and one hop."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import librosa
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.audio import Audio
+from stages.frame_shapes import Measurer, Shapes, joined
 from stages.outputs import Missing
 from stages.silence import SILENCE, silence_of
+from stages.stft import FRAME_SAMPLES, HOP_SAMPLES, magnitudes
 
 RATE_HZ = 22_050
-FRAME_SAMPLES = 2048
-HOP_SAMPLES = 512
 
 SHORTER_THAN_FRAME = Missing(f"shorter than one frame of {FRAME_SAMPLES / RATE_HZ:.3f} s")
 
 _SILENT_MAGNITUDE = 1e-6 * FRAME_SAMPLES / 4  # what a sine of -120 dBFS has in its bin
+_BLOCK_SAMPLES = 1 << 16
 
 
 def nothing_there(audio: Audio) -> Missing | None:
@@ -32,21 +31,20 @@ def nothing_there(audio: Audio) -> Missing | None:
     return silent or (None if sounding(audio).any() else SILENCE)
 
 
-def magnitude(audio: Audio) -> NDArray[np.float32]:
-    """Return the STFT's magnitude, shape `(1025, frames)`. The source is no shorter than a frame."""
-
-    def make() -> NDArray[np.float32]:
-        mono = audio.mono(RATE_HZ)
-        stft = librosa.stft(mono, n_fft=FRAME_SAMPLES, hop_length=HOP_SAMPLES)
-        absolute: NDArray[np.float32] = np.abs(stft)
-        return absolute
-
-    return audio.once("magnitude", make)
+def mono_blocks(audio: Audio) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of one channel at `RATE_HZ`, some at a time."""
+    mono = audio.mono(RATE_HZ)
+    return (mono[start : start + _BLOCK_SAMPLES] for start in range(0, len(mono), _BLOCK_SAMPLES))
 
 
-def power(audio: Audio) -> NDArray[np.float32]:
-    """Return the square of `magnitude`."""
-    return audio.once("power", lambda: np.square(magnitude(audio)))
+def shapes(audio: Audio) -> Shapes:
+    """Return what the pass over all frames leaves. The source is no shorter than a frame."""
+
+    def make() -> Shapes:
+        measurer = Measurer(RATE_HZ)
+        return joined([measurer.measure(spectra) for spectra in magnitudes(mono_blocks(audio))])
+
+    return audio.once("shapes", make)
 
 
 def mel_db(audio: Audio) -> NDArray[np.float32]:
@@ -56,8 +54,7 @@ def mel_db(audio: Audio) -> NDArray[np.float32]:
     """
 
     def make() -> NDArray[np.float32]:
-        mel = librosa.feature.melspectrogram(S=power(audio), sr=RATE_HZ, n_fft=FRAME_SAMPLES)
-        in_db: NDArray[np.float32] = librosa.power_to_db(mel)
+        in_db: NDArray[np.float32] = librosa.power_to_db(shapes(audio).mel.T)
         return in_db
 
     return audio.once("mel_db", make)
@@ -65,10 +62,9 @@ def mel_db(audio: Audio) -> NDArray[np.float32]:
 
 def sounding(audio: Audio) -> NDArray[np.bool_]:
     """Return for each frame whether there is anything above -120 dB in it, shape `(frames,)`."""
-    return audio.once("sounding", lambda: magnitude(audio).max(axis=0) > _SILENT_MAGNITUDE)
+    return audio.once("sounding", lambda: shapes(audio).highest > _SILENT_MAGNITUDE)
 
 
 def frame_times_s(audio: Audio) -> NDArray[np.float64]:
     """Return the time of each frame's centre, shape `(frames,)`."""
-    frames = np.arange(magnitude(audio).shape[1], dtype=np.float64)
-    return frames * HOP_SAMPLES / RATE_HZ
+    return np.arange(len(shapes(audio).highest)) * HOP_SAMPLES / RATE_HZ

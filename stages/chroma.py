@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+
 import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.analysis import (
-    FRAME_SAMPLES,
-    HOP_SAMPLES,
-    RATE_HZ,
-    frame_times_s,
-    magnitude,
-    nothing_there,
-    sounding,
-)
+from stages.analysis import RATE_HZ, frame_times_s, mono_blocks, nothing_there, shapes, sounding
 from stages.audio import Audio
 from stages.base import Tick
+from stages.constant_q import BINS_PER_OCTAVE, chroma_of
 from stages.keys import PITCH_CLASSES, find_key
 from stages.measure import Measured, Measuring
 from stages.outputs import Missing, Scalar
 from stages.settings import ChromaSettings
+from stages.stft import frame_count
 
 _NO_KEY = Missing("all pitch classes alike: no key fits better than another")
 _NO_PITCH = Missing("no peak between 150 and 4,000 Hz")
-_SLUGS = tuple(name.lower().replace("#", "_sharp") for name in PITCH_CLASSES)
-_BINS_PER_OCTAVE = 36  # of librosa's chroma_cqt
 _LONGEST_FILTER_SAMPLES = 1024 * 64  # 1,024 in the lowest of seven octaves, each at half the rate
+_SLUGS = tuple(name.lower().replace("#", "_sharp") for name in PITCH_CLASSES)
 
 
 class Chroma(Measuring[ChromaSettings]):
@@ -58,16 +53,13 @@ def chroma_cqt(audio: Audio) -> NDArray[np.float32]:
     """Return the chroma from C upwards, in [0, 1], shape `(12, frames)`."""
 
     def make() -> NDArray[np.float32]:
-        mono = audio.mono(RATE_HZ)
-        chroma: NDArray[np.float32] = librosa.feature.chroma_cqt(
-            # With zeros after its end, as the transform would see them anyway: librosa warns of a
-            # source that is shorter than the filters of the lowest octave.
-            y=np.pad(mono, (0, max(0, _LONGEST_FILTER_SAMPLES - len(mono)))),
-            sr=RATE_HZ,
-            hop_length=HOP_SAMPLES,
-            tuning=tuning(audio, bins_per_octave=_BINS_PER_OCTAVE) or 0.0,
-        )
-        return chroma[:, : magnitude(audio).shape[1]]
+        tuned = tuning(audio, bins_per_octave=BINS_PER_OCTAVE) or 0.0
+        samples = len(audio.mono(RATE_HZ))
+        # With zeros after its end a short source keeps what its lower octaves ring on.
+        zeros = np.zeros(max(0, _LONGEST_FILTER_SAMPLES - samples), dtype=np.float32)
+        blocks = itertools.chain(mono_blocks(audio), [zeros])
+        chroma = chroma_of(blocks, samples + len(zeros), RATE_HZ, tuning=tuned)
+        return chroma[:, : frame_count(samples)]
 
     return audio.once("chroma_cqt", make)
 
@@ -85,12 +77,10 @@ def tuning(audio: Audio, *, bins_per_octave: int) -> float | None:
 
 
 def _strong_pitches_hz(audio: Audio) -> NDArray[np.float32]:
-    pitches_hz, strengths = librosa.piptrack(S=magnitude(audio), sr=RATE_HZ, n_fft=FRAME_SAMPLES)
-    heard = pitches_hz > 0
-    if not heard.any():
-        return np.zeros(0, np.float32)
-    strong: NDArray[np.float32] = pitches_hz[heard & (strengths >= np.median(strengths[heard]))]
-    return strong
+    found = shapes(audio)
+    if not found.strengths.size:
+        return found.pitches_hz
+    return found.pitches_hz[found.strengths >= np.median(found.strengths)]
 
 
 def _nothing(missing: Missing) -> dict[str, Scalar]:

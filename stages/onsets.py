@@ -9,12 +9,13 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.analysis import HOP_SAMPLES, RATE_HZ, frame_times_s, mel_db, nothing_there
+from stages.analysis import RATE_HZ, frame_times_s, mel_db, nothing_there
 from stages.audio import Audio
 from stages.base import Tick
 from stages.measure import Measured, Measuring
 from stages.outputs import Missing, Scalar
 from stages.settings import OnsetsSettings
+from stages.stft import HOP_SAMPLES
 
 _NO_ONSET = Missing("no onset was found")
 _NO_BEAT = Missing("no beat was found")

@@ -6,22 +6,14 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.analysis import (
-    RATE_HZ,
-    frame_times_s,
-    magnitude,
-    mel_db,
-    nothing_there,
-    power,
-    sounding,
-)
+from stages.analysis import frame_times_s, mel_db, nothing_there, shapes, sounding
 from stages.audio import Audio
 from stages.base import Tick
+from stages.frame_shapes import CONTRAST_BANDS
 from stages.measure import Measured, Measuring
 from stages.outputs import Missing, Scalar
 from stages.settings import SpectralSettings
 
-_CONTRAST_BANDS = 7  # librosa's: to 200 Hz, then six octaves
 _LINES = ("centroid_hz", "bandwidth_hz", "rolloff_hz", "flatness", "flux")
 
 
@@ -49,20 +41,20 @@ class Spectral(Measuring[SpectralSettings]):
         return Measured(features, {**series, "times_s": frame_times_s(audio)})
 
     def _series(self, audio: Audio) -> dict[str, NDArray[np.floating]]:
-        spectrum = magnitude(audio)
+        found = shapes(audio)
         return {
-            "centroid_hz": librosa.feature.spectral_centroid(S=spectrum, sr=RATE_HZ)[0],
-            "bandwidth_hz": librosa.feature.spectral_bandwidth(S=spectrum, sr=RATE_HZ)[0],
-            "rolloff_hz": librosa.feature.spectral_rolloff(S=spectrum, sr=RATE_HZ)[0],
-            "flatness": librosa.feature.spectral_flatness(S=power(audio), power=1.0)[0],
-            "flux": flux(spectrum),
-            "contrast_db": librosa.feature.spectral_contrast(S=spectrum, sr=RATE_HZ),
+            "centroid_hz": found.centroid_hz,
+            "bandwidth_hz": found.bandwidth_hz,
+            "rolloff_hz": found.rolloff_hz,
+            "flatness": found.flatness,
+            "flux": found.flux,
+            "contrast_db": _decibels(found.peaks) - _decibels(found.valleys),
             "mfcc": librosa.feature.mfcc(S=mel_db(audio), n_mfcc=self.settings.mfcc_count),
         }
 
     def _rows(self) -> dict[str, int]:
         lines = dict.fromkeys(_LINES, 1)
-        return {**lines, "contrast_db": _CONTRAST_BANDS, "mfcc": self.settings.mfcc_count}
+        return {**lines, "contrast_db": CONTRAST_BANDS, "mfcc": self.settings.mfcc_count}
 
     def _nothing(self, missing: Missing) -> dict[str, Scalar]:
         names = [one for name, rows in self._rows().items() for one in _names(name, rows)]
@@ -77,17 +69,13 @@ class Spectral(Measuring[SpectralSettings]):
 _ONE_FRAME = Missing("a single frame, and so no change")
 
 
-def flux(spectrum: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return how far each spectrum is from the one before, both scaled to unit energy.
+def _decibels(magnitudes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return `(frames, bands)` as `(bands, frames)` in dB, as `spectral_contrast` does.
 
-    The Euclidean distance, in [0, sqrt 2] as no magnitude is negative: 0 for a steady sound of any
-    level, 1.41 where two spectra share no bin. After Tzanetakis and Cook, "Musical genre
-    classification of audio signals", IEEE TSAP 10 (2002), without their square. The first is 0.
+    What is 80 dB below the largest of all is raised to that.
     """
-    energy = np.sqrt(np.square(spectrum, dtype=np.float64).sum(axis=0))
-    scaled = spectrum / np.maximum(energy, np.finfo(np.float32).tiny)
-    steps = np.sqrt(np.square(np.diff(scaled, axis=1)).sum(axis=0))
-    return np.concatenate([[0.0], steps])
+    in_db: NDArray[np.float64] = librosa.power_to_db(magnitudes.T.astype(np.float64))
+    return in_db
 
 
 def _statistics(name: str, rows: NDArray[np.floating]) -> dict[str, Scalar]:

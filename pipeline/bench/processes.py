@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline.child import ending
 from pipeline.errors import NotMeasured
@@ -18,6 +20,14 @@ def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What processes took: by the clock, and of the processor with all their children."""
+
+    wall_s: float
+    cpu_s: float
+
+
 def seconds(
     commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], what: str
 ) -> float:
@@ -26,7 +36,16 @@ def seconds(
     Raises:
         NotMeasured: one failed; with the last lines of what it printed.
     """
-    total_s = 0.0
+    return spent(commands, environment=environment, what=what).wall_s
+
+
+def spent(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], what: str) -> Spent:
+    """Run processes one after another and return what all of them took.
+
+    Raises:
+        NotMeasured: one failed; with the last lines of what it printed.
+    """
+    wall_s, cpu_before_s = 0.0, _children_s()
     for command in commands:
         start = time.monotonic()
         done = subprocess.run(
@@ -37,10 +56,16 @@ def seconds(
             stderr=subprocess.STDOUT,
             check=False,
         )
-        total_s += time.monotonic() - start
+        wall_s += time.monotonic() - start
         if done.returncode != 0:
             raise NotMeasured(what, ending(done.returncode), last_lines(done.stdout))
-    return total_s
+    return Spent(wall_s, _children_s() - cpu_before_s)
+
+
+def _children_s() -> float:
+    """Return the CPU seconds of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def last_lines(output: bytes) -> str:

@@ -4,12 +4,13 @@ import librosa
 import numpy as np
 import pytest
 
-from stages.analysis import HOP_SAMPLES, RATE_HZ
+from stages.analysis import RATE_HZ
 from stages.audio import Audio
 from stages.base import no_tick
 from stages.measure import Measured
 from stages.onsets import Onsets
 from stages.settings import OnsetsSettings
+from stages.stft import HOP_SAMPLES
 from tests.stages.sounds import clicks, scaled, song, stereo, tone
 
 

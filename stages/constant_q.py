@@ -1,0 +1,132 @@
+"""Chroma by a constant-Q transform over seven octaves from C1, in blocks: librosa's numbers.
+
+All octaves share one set of 36 filters, as the samples are brought to half their rate from one to
+the next (Schörkhuber and Klapuri, "Constant-Q transform toolbox for music processing", SMC 2010).
+What librosa does with a transform and a sparse product is one product of frames and filters here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import librosa
+import numpy as np
+import scipy.fft
+import soxr
+from numpy.typing import NDArray
+
+from stages.stft import HOP_SAMPLES, Frames, frame_count
+
+BINS_PER_OCTAVE = 36
+_OCTAVES = 7
+_PITCH_CLASSES = 12
+_SPARSITY = 0.01  # librosa's: of a filter's magnitude, what is left out
+_FRAMES_AT_ONCE = 64
+
+
+def chroma_of(
+    blocks: Iterable[NDArray[np.float32]], samples: int, sample_rate_hz: int, *, tuning: float
+) -> NDArray[np.float32]:
+    """Return the chroma of one channel from C upwards, in [0, 1], shape `(12, frames)`.
+
+    Args:
+        blocks: all samples, from the first to the last.
+        samples: how many there are.
+        tuning: how far off A4 = 440 Hz the source is, in bins of a third of a semitone.
+    """
+    sums = np.zeros((frame_count(samples), _PITCH_CLASSES), dtype=np.float32)
+    octave = _Octave(0, sample_rate_hz, tuning, sums)
+    for block in blocks:
+        octave.add(block)
+    octave.end()
+    chroma: NDArray[np.float32] = librosa.util.normalize(sums.T, norm=np.inf, axis=0)
+    return chroma
+
+
+class _Octave:
+    """One octave of the transform, counted from the top; hands what is below on to the next."""
+
+    def __init__(
+        self, number: int, sample_rate_hz: int, tuning: float, sums: NDArray[np.float32]
+    ) -> None:
+        self._filters = _filters(sample_rate_hz, tuning)
+        self._fold = _fold(number)
+        self._sums = sums
+        self._done = 0
+        self._frames = Frames(len(self._filters), HOP_SAMPLES >> number)
+        self._below: _Octave | None = None
+        if number + 1 < _OCTAVES:
+            self._below = _Octave(number + 1, sample_rate_hz, tuning, sums)
+            self._half = _Half()
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        self._measure(self._frames.add(samples))
+        if self._below is not None:
+            self._below.add(self._half.add(samples))
+
+    def end(self) -> None:
+        self._measure(self._frames.end())
+        if self._below is not None:
+            self._below.add(self._half.end())
+            self._below.end()
+
+    def _measure(self, frames: NDArray[np.float32]) -> None:
+        # Lower octaves may have a frame more, as half of an odd length is rounded up.
+        frames = frames[: len(self._sums) - self._done]
+        for start in range(0, len(frames), _FRAMES_AT_ONCE):
+            some = np.ascontiguousarray(frames[start : start + _FRAMES_AT_ONCE])
+            found = some @ self._filters
+            real, imaginary = found[:, :BINS_PER_OCTAVE], found[:, BINS_PER_OCTAVE:]
+            magnitudes = np.sqrt(real * real + imaginary * imaginary)
+            self._sums[self._done : self._done + len(some)] += magnitudes @ self._fold
+            self._done += len(some)
+
+
+class _Half:
+    """Brings samples that come in blocks to half their rate, as `librosa.resample` does at once."""
+
+    def __init__(self) -> None:
+        self._stream = soxr.ResampleStream(2, 1, 1, dtype="float32", quality="HQ")
+        self._taken = 0
+        self._given = 0
+
+    def add(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._taken += len(samples)
+        return self._scaled(self._stream.resample_chunk(samples))
+
+    def end(self) -> NDArray[np.float32]:
+        """Return the rest, so that in all there are half as many samples, rounded up."""
+        rest = self._stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+        left = -(-self._taken // 2) - self._given
+        return self._scaled(librosa.util.fix_length(rest, size=left))
+
+    def _scaled(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._given += len(samples)
+        # Of the energy, too: a tone is as strong at every rate.
+        scaled: NDArray[np.float32] = samples / np.float32(np.sqrt(0.5))
+        return scaled
+
+
+@functools.lru_cache(maxsize=8)
+def _filters(sample_rate_hz: int, tuning: float) -> NDArray[np.float32]:
+    """Return the filters of an octave: real parts, then imaginary ones, shape `(samples, 72)`."""
+    lowest = librosa.note_to_hz("C1") * 2.0 ** (_OCTAVES - 1 + tuning / BINS_PER_OCTAVE)
+    frequencies = lowest * 2.0 ** (np.arange(BINS_PER_OCTAVE) / BINS_PER_OCTAVE)
+    basis, lengths = librosa.filters.wavelet(freqs=frequencies, sr=sample_rate_hz, pad_fft=True)
+    size = basis.shape[1]
+    spectra = scipy.fft.fft(basis * (lengths[:, np.newaxis] / size), axis=1)[:, : size // 2 + 1]
+    kept = librosa.util.sparsify_rows(spectra, quantile=_SPARSITY, dtype=np.complex64).toarray()
+    # What a product of the filters' spectra and that of a frame is, as one product with the frame.
+    filters = scipy.fft.fft(kept / np.sqrt(lengths)[:, np.newaxis], n=size, axis=1).T
+    return np.ascontiguousarray(np.hstack([filters.real, filters.imag]), dtype=np.float32)
+
+
+@functools.cache
+def _fold(number: int) -> NDArray[np.float32]:
+    """Return how the bins of an octave, counted from the top, are summed to pitch classes."""
+    every: NDArray[np.float32] = librosa.filters.cq_to_chroma(
+        _OCTAVES * BINS_PER_OCTAVE, bins_per_octave=BINS_PER_OCTAVE, n_chroma=_PITCH_CLASSES
+    )
+    end = (_OCTAVES - number) * BINS_PER_OCTAVE
+    return np.ascontiguousarray(every[:, end - BINS_PER_OCTAVE : end].T, dtype=np.float32)
