@@ -42,9 +42,11 @@ def _watch() -> None:
     import librosa
 
     from pipeline import sources
-    from stages import decode, musicnn
+    from stages import analysis, chroma, constant_q, decode, musicnn, stft
 
     vars(sources)["decode"] = _counted("decode", decode.decode)
     vars(musicnn)["_graph"] = _counted("graph", musicnn._graph)
+    vars(analysis)["magnitudes"] = _counted("spectra", stft.magnitudes)
+    vars(chroma)["chroma_of"] = _counted("constant-Q", constant_q.chroma_of)
     # Under both names: librosa's own functions call the second.
     librosa.stft = librosa.core.spectrum.stft = _counted("stft", librosa.stft)

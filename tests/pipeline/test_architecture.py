@@ -143,6 +143,12 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
         ".mkdir": "a measurement's dataset, in a temporary folder",
         "shutil.copyfile": "a measurement's dataset, in a temporary folder",
     },
+    "pipeline/bench/feature_calls.py": {".mkdir": "a script's values, in a temporary folder"},
+    "pipeline/bench/features.py": {
+        ".mkdir": "a measurement's dataset, in a temporary folder",
+        "soundfile.write": "a measurement's dataset, in a temporary folder",
+        "shutil.rmtree": "what the ways of the round before wrote, in a temporary folder",
+    },
     "pipeline/bench/repository.py": {
         ".mkdir": "weights in Demucs' form, in a temporary folder",
         ".write_text": "weights in Demucs' form, in a temporary folder",
