@@ -59,9 +59,8 @@ def _make_clips(folder: Path) -> None:
 
 
 def _cut_off(good: Path, bad: Path) -> None:
-    """Write half of a file whose header promises all of it; other noise, so that it is no double."""
-    content = bytearray(good.read_bytes())
-    content[-1] ^= 1
+    """Write the first half of a file, whose header promises all of it."""
+    content = good.read_bytes()
     bad.write_bytes(content[: len(content) // 2])
 
 

@@ -14,7 +14,7 @@ from pipeline.bench.comparison import Likeness
 from pipeline.bench.separation import PROMISED_DB, Measured
 from pipeline.bench.ways import Way
 from pipeline.machine import processor
-from pipeline.texts import counted
+from pipeline.texts import aligned, counted
 from pipeline.threads import budget
 
 
@@ -48,18 +48,13 @@ def table(measured: Measured) -> str:
     for way in (*question.against, Way.OURS):
         against = "" if way is Way.OURS else _values(ratios(measured, way))
         rows.append((way, _values(timings_s(measured, way)), against))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     music = f"{counted(len(measured.clips), 'file')}, {audio_s(measured):.1f} s of music"
     speed = audio_s(measured) / median(timings_s(measured, Way.OURS))
     return "\n".join(
         [
             f"{music}; {question.model}, {question.precision}; {_machine(measured)}",
             "",
-            *lines,
+            *aligned(rows),
             "",
             f"ours: {speed:.2f} times real time, {_shares(measured)}",
             f"lowest SDR against {Way.APPLY_MODEL}: {_lowest(measured)}",
