@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY}
 _libc = ctypes.CDLL(None, use_errno=True)
+_making_folders = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -265,12 +267,14 @@ def clear_attempt(folder: Path) -> None:
 def make_folders(folder: Path) -> None:
     """Make a folder and its ancestors, each made durable in its parent."""
     missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for made in reversed(missing):
-        made.mkdir(exist_ok=True)
-        sync_folder(made.parent)
+    # What another thread has just made is durable once it lets go of this.
+    with _making_folders:
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for made in reversed(missing):
+            made.mkdir(exist_ok=True)
+            sync_folder(made.parent)
 
 
 def write_synced(path: Path, content: bytes) -> None:

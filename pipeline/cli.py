@@ -67,7 +67,9 @@ def run(
     precision: Precision = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or rocm.")] = None,
     model: Model = None,
-    threads: Annotated[int | None, typer.Option(help="Threads for the libraries.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the libraries; tracks at once for features.")
+    ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="HH:MM", help="Be over by this time of the day.")
     ] = None,

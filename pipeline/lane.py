@@ -2,46 +2,35 @@
 
     python -P -m pipeline.lane <pipe> <parent pid> <lock>
 
-A reader thread takes messages, a decode thread decodes one track ahead, the main thread computes
-and publishes; a stage that takes several tracks at once is served by `lane_stream`. It never opens the ledger; it reports through the pipe.
+It loads its stages and hands them to `lane_stream`, where one takes several tracks at once, or to
+`lane_tracks`. It never opens the ledger; it reports through the pipe.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
 import sys
 import threading
 import traceback
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.lane_inbox import Inbox
-from pipeline.lane_publisher import Publisher, Result, Stopwatch, check_source
+from pipeline.lane_publisher import Publisher
 from pipeline.lane_reports import Reports
 from pipeline.lane_stream import Stream
+from pipeline.lane_tracks import Tracks
 from pipeline.start import tied_to_parent
 
 if TYPE_CHECKING:
     from pipeline.artifacts import OutputFolder
     from pipeline.lock import HeldLock
-    from pipeline.order import LaneOrder, StageOrder, WorkOrder
-    from stages.base import Stage, StageSettings, StreamStage, Track
+    from pipeline.order import LaneOrder, StageOrder
+    from stages.base import Stage, StageSettings, StreamStage
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """A work order with its decoded track, or with what went wrong on the way."""
-
-    order: WorkOrder
-    track: Track | None
-    flags: tuple[str, ...] = ()
-    error: Exception | None = None
 
 
 def main() -> int:
@@ -96,16 +85,11 @@ class Lane:
         if streaming is not None:
             Stream(streaming, self._order, self._publisher, self._reports).serve(inbox)
         else:
-            self._serve_each(inbox)
+            self._tracks().serve(inbox)
         self._reports.send("bye")
 
-    def _serve_each(self, inbox: Inbox) -> None:
-        """Track after track: one is computed while the next is decoded."""
-        decoded: queue.Queue[Decoding | None] = queue.Queue(maxsize=1)
-        threading.Thread(target=self._decode_ahead, args=(inbox, decoded), daemon=True).start()
-        while (decoding := decoded.get()) is not None and not inbox.stopped.is_set():
-            self._work(decoding)
-            self._reports.send("finished", unit=decoding.order.unit)
+    def _tracks(self) -> Tracks:
+        return Tracks(self._stages, self._order, self._out, self._publisher, self._reports)
 
     def _streaming(self) -> StreamStage[Any, Any] | None:
         """Return the stage of a lane that takes a stream of tracks, if it is one."""
@@ -117,7 +101,6 @@ class Lane:
     # ---- loading
 
     def _load(self) -> None:
-        from pipeline.order import TRACKS_AT_ONCE
         from stages.base import DeviceUnusable
 
         blocked: dict[str, str] = {}
@@ -132,7 +115,7 @@ class Lane:
                 logger.exception("stage=%s cannot be loaded", name)
                 blocked[name] = _why_blocked(error, stage)
         streaming = self._streaming()
-        window = TRACKS_AT_ONCE if streaming is None else streaming.window
+        window = self._tracks().window if streaming is None else streaming.window
         self._reports.send("ready", blocked=blocked, window=window)
 
     def _loaded(self, order: StageOrder) -> Stage[StageSettings]:
@@ -143,55 +126,6 @@ class Lane:
         stage.decided = dict(order.decided)
         stage.load()
         return stage
-
-    # ---- decoding, one track ahead
-
-    def _decode_ahead(self, inbox: Inbox, decoded: queue.Queue[Decoding | None]) -> None:
-        from pipeline.order import WorkOrder
-
-        while (message := inbox.next()) is not None:
-            decoded.put(self._decoded(WorkOrder.from_message(message)))
-        decoded.put(None)
-
-    def _decoded(self, order: WorkOrder) -> Decoding:
-        from pipeline.sources import read_sources
-
-        tick = self._reports.ticker(order.unit, "decode")
-        try:
-            check_source(order)
-            sources, flags = read_sources(order, self._out, self._order.limits, tick)
-            check_source(order)
-        except Exception as error:
-            return Decoding(order, None, error=error)
-        from stages.base import Track
-
-        self._reports.send("decoded", unit=order.unit)
-        return Decoding(order, Track(order.sha256, sources), flags)
-
-    # ---- computing and publishing
-
-    def _work(self, decoding: Decoding) -> None:
-        for position, job in enumerate(decoding.order.jobs):
-            try:
-                if decoding.error is not None:
-                    raise decoding.error
-                self._do(decoding, position)
-            except Exception as error:
-                self._publisher.failed(decoding.order.unit, job, error)
-            self._publisher.clear(job)
-
-    def _do(self, decoding: Decoding, position: int) -> None:
-        from dataclasses import replace
-
-        order, job = decoding.order, decoding.order.jobs[position]
-        assert decoding.track is not None
-        attempt = self._publisher.begin(job)
-        tick = self._reports.ticker(order.unit, job.stage)
-        took = Stopwatch()
-        stage = self._stages[job.stage]
-        facts = stage.run(replace(decoding.track, tick=tick), attempt)
-        result = Result(facts, decoding.flags, decoding.track.duration_s, took.timings())
-        self._publisher.publish(order, job, stage, result)
 
 
 def _check_weights(order: StageOrder) -> None:
@@ -225,6 +159,8 @@ def _why_blocked(error: Exception, order: StageOrder) -> str:
     if isinstance(error, ImportError):
         extra = order.declaration.extra
         return f'{error}. Install it: pip install -c constraints.txt -e ".[{extra}]"'
+    if "no locator available" in str(error):  # numba has no folder for what it compiles
+        return f"{error}. Set NUMBA_CACHE_DIR to a folder that can be written to"
     return f"{type(error).__name__}: {error}"
 
 

@@ -29,6 +29,8 @@ class Inbox:
             os._exit(1)
 
     def next(self) -> Message | None:
-        """Return the next message, None when it is time to leave."""
+        """Return the next message, None when it is time to leave. For any number of threads."""
         message = self._messages.get()
+        if message is None:
+            self._messages.put(None)  # the others leave too
         return None if self.stopped.is_set() else message

@@ -11,7 +11,7 @@ from pipeline.wire import Message
 from stages.base import Declaration, JsonValue, StageSettings
 
 TRACKS_AT_ONCE = 2
-"""What a lane has in its hands unless its stage wants more: one computed, one decoded ahead."""
+"""What a lane is given before it says what it wants."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,11 @@ class LaneOrder:
     out: str
     lock: str
     device: str
-    threads: int
+    threads: int  # of the libraries
+    tracks_at_once: int
     processor: str
     limits: DecodeSettings
+    room_bytes: int  # of decoded samples in hand at once
     stages: Mapping[str, StageOrder]
 
     def to_message(self) -> Message:
@@ -58,8 +60,10 @@ class LaneOrder:
             "lock": self.lock,
             "device": self.device,
             "threads": self.threads,
+            "tracks_at_once": self.tracks_at_once,
             "processor": self.processor,
             "limits": self.limits.model_dump(mode="json"),
+            "room_bytes": self.room_bytes,
             "stages": stages,
         }
 
@@ -74,8 +78,10 @@ class LaneOrder:
             lock=said["lock"],
             device=said["device"],
             threads=said["threads"],
+            tracks_at_once=said["tracks_at_once"],
             processor=said["processor"],
             limits=DecodeSettings.model_validate(said["limits"]),
+            room_bytes=said["room_bytes"],
             stages={
                 name: StageOrder(declarations[name], **stage)
                 for name, stage in said["stages"].items()

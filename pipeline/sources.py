@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-
-import numpy as np
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from pipeline import manifest as manifests
 from pipeline.artifacts import OutputFolder
-from pipeline.config import DecodeSettings
 from pipeline.order import WorkOrder
 from stages.audio import Audio
-from stages.base import STEMS_FROM, Reason, Tick, TrackUnusable
-from stages.decode import DecodeLimits, decode
+from stages.base import STEMS_FROM, Reason, TrackUnusable
+
+Open: TypeAlias = Callable[..., tuple[Audio, tuple[str, ...]]]
+"""`opened`, of a path and perhaps a gain; the rest is settled."""
 
 
 def read_sources(
-    order: WorkOrder, out: OutputFolder, limits: DecodeSettings, tick: Tick
+    order: WorkOrder, out: OutputFolder, open_file: Open
 ) -> tuple[Mapping[str, Audio], tuple[str, ...]]:
     """Decode what a work order needs; return the sources by name, and the decoder's flags.
 
     Raises:
         TrackUnusable: it cannot be decoded.
     """
-    allowed = DecodeLimits(**limits.model_dump())
     if order.scope == "mix":
-        decoded = decode(os.fsencode(order.path), limits=allowed, tick=tick)
-        return {"mix": decoded.audio}, decoded.flags
-    return _stems(order, out, allowed, tick), ()
+        audio, flags = open_file(os.fsencode(order.path))
+        return {"mix": audio}, flags
+    return _stems(order, out, open_file), ()
 
 
-def _stems(
-    order: WorkOrder, out: OutputFolder, limits: DecodeLimits, tick: Tick
-) -> Mapping[str, Audio]:
+def _stems(order: WorkOrder, out: OutputFolder, open_file: Open) -> Mapping[str, Audio]:
     folder = out.stage(os.fsencode(order.folder), STEMS_FROM, "mix")
     found = manifests.read(folder)
     if found is None or found[0].fingerprint != order.upstream:
@@ -49,8 +46,7 @@ def _stems(
     for file in found[0].files:
         if os.path.splitext(file.name)[0] not in names:
             continue  # what is said of the stems
-        decoded = decode(os.fsencode(folder / file.name), limits=limits, tick=tick)
-        # A gain of a power of two divides exactly: the model's own values.
-        samples = decoded.audio.samples if gain == 1 else decoded.audio.samples / np.float32(gain)
-        stems[os.path.splitext(file.name)[0]] = Audio(samples, decoded.audio.sample_rate_hz)
+        # Without the gain: the model's own values.
+        audio, _ = open_file(os.fsencode(folder / file.name), gain=gain)
+        stems[os.path.splitext(file.name)[0]] = audio
     return stems

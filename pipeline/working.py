@@ -20,6 +20,7 @@ from pipeline.night import Night
 from pipeline.order import TRACKS_AT_ONCE, JobOrder, LaneOrder, StageOrder, WorkOrder
 from pipeline.probing import Probing
 from pipeline.recovery import recover
+from pipeline.threads import variables
 from pipeline.watch import Watch
 from pipeline.wire import Message
 from stages.base import STEMS_FROM, Reason, Scope
@@ -179,9 +180,12 @@ class Working:
     def _start(self) -> None:
         night = self._night
         stages = self._stages()
+        declared = [night.config.declarations[name] for name in stages]
+        parallel = any(one.parallel for one in declared)
+        threads = 1 if parallel else night.threads  # of each track's libraries
         child = Child(
             "pipeline.lane",
-            environment=night.environment,
+            environment={**night.environment, **variables(threads)},
             arguments=[str(night.lock.descriptor)],
             inherit=[night.lock.descriptor],
         )
@@ -213,9 +217,11 @@ class Working:
                 out=str(night.out.root),
                 lock=str(night.lock.path),
                 device=night.config.device,
-                threads=night.threads,
+                threads=threads,
+                tracks_at_once=night.threads if parallel else 1,
                 processor=processor(),
                 limits=night.config.decode,
+                room_bytes=night.lane_bytes // 2,
                 stages=orders,
             ).to_message()
         )

@@ -20,7 +20,7 @@ from stages.settings import (
 )
 from stages.weights import demucs_weights
 
-_LIBROSA = ("numpy", "scipy", "numba", "soundfile", "soxr", "librosa")
+_SPECTRA = ("numpy", "scipy", "numba", "soundfile", "soxr")
 
 # In the order of a run. A stage is imported by the lane that runs it, never by reading commands.
 STAGES: dict[str, Declaration] = {
@@ -29,46 +29,50 @@ STAGES: dict[str, Declaration] = {
         Declaration(
             name="loudness",
             target="stages.loudness:Loudness",
-            version=1,
+            version=2,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=LoudnessSettings,
             extra="features",
-            libraries=("numpy", "scipy", "soundfile", "soxr"),
+            libraries=("numpy", "numba", "soundfile", "soxr"),
             bytes_per_audio_s=loudness_bytes,
+            parallel=True,
         ),
         Declaration(
             name="onsets",
             target="stages.onsets:Onsets",
-            version=2,
+            version=3,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=OnsetsSettings,
             extra="features",
-            libraries=_LIBROSA,
+            libraries=_SPECTRA,
             bytes_per_audio_s=onsets_bytes,
+            parallel=True,
         ),
         Declaration(
             name="chroma",
             target="stages.chroma:Chroma",
-            version=2,
+            version=3,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=ChromaSettings,
             extra="features",
-            libraries=_LIBROSA,
+            libraries=_SPECTRA,
             bytes_per_audio_s=chroma_bytes,
+            parallel=True,
         ),
         Declaration(
             name="spectral",
             target="stages.spectral:Spectral",
-            version=2,
+            version=3,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=SpectralSettings,
             extra="features",
-            libraries=_LIBROSA,
+            libraries=_SPECTRA,
             bytes_per_audio_s=spectral_bytes,
+            parallel=True,
         ),
         Declaration(
             name="essentia",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from stages.audio import Audio
+    from stages.collect import Sink
     from stages.decode import DecodeLimits
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
@@ -121,6 +122,8 @@ class Declaration:
     `weights` gives the files a stage will load, and raises `StageBlocked` where one is missing;
     their SHA-256 enters the fingerprint, their place does not. `bytes_per_audio_s` gives what the
     stage writes for a second of one source, about; leave it out where that is next to nothing.
+    `parallel`: several threads may call `run` at once, each with a track of its own; the libraries
+    have one thread each then.
     """
 
     name: str
@@ -133,6 +136,7 @@ class Declaration:
     libraries: tuple[str, ...] = ()
     weights: Callable[[StageSettings], tuple[Path, ...]] | None = None
     bytes_per_audio_s: Callable[[StageSettings], float] | None = None
+    parallel: bool = False
 
 
 def no_tick(done_s: float) -> None:
@@ -160,9 +164,14 @@ class Track:
 class Stage(ABC, Generic[Settings]):
     """Audio in, files out. Knows no ledger, and not where its folder will end up.
 
+    `hears` is what it will ask of `Audio.heard`, so that one reading of a file does for all stages;
+    None for `Audio.samples`, all of them in memory. Known once it is loaded.
+
     `decided` is what changes bits and was decided once for this machine: given before `load`, which
     adds what is missing. It is kept in `machine.json` and recorded with every result.
     """
+
+    hears: tuple[Callable[[], Sink], ...] | None = None
 
     def __init__(self, settings: Settings, *, device: str = "cpu") -> None:
         self.settings = settings

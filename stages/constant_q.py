@@ -8,40 +8,48 @@ What librosa does with a transform and a sparse product is one product of frames
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 
-import librosa
 import numpy as np
 import scipy.fft
 import soxr
 from numpy.typing import NDArray
 
+from stages.filter_banks import wavelets, without_the_least
 from stages.stft import HOP_SAMPLES, Frames, frame_count
 
 BINS_PER_OCTAVE = 36
 _OCTAVES = 7
+_C1_HZ = 440.0 * 2.0 ** ((24 - 69) / 12)
 _PITCH_CLASSES = 12
 _SPARSITY = 0.01  # librosa's: of a filter's magnitude, what is left out
 _FRAMES_AT_ONCE = 64
+_LONGEST_FILTER_SAMPLES = 1024 * 64  # 1,024 in the lowest of seven octaves, each at half the rate
 
 
-def chroma_of(
-    blocks: Iterable[NDArray[np.float32]], samples: int, sample_rate_hz: int, *, tuning: float
-) -> NDArray[np.float32]:
-    """Return the chroma of one channel from C upwards, in [0, 1], shape `(12, frames)`.
+class ConstantQChroma:
+    """Sums up the magnitudes of each pitch class, of one channel that comes in blocks.
 
     Args:
-        blocks: all samples, from the first to the last.
-        samples: how many there are.
+        samples: how many will come.
         tuning: how far off A4 = 440 Hz the source is, in bins of a third of a semitone.
     """
-    sums = np.zeros((frame_count(samples), _PITCH_CLASSES), dtype=np.float32)
-    octave = _Octave(0, sample_rate_hz, tuning, sums)
-    for block in blocks:
-        octave.add(block)
-    octave.end()
-    chroma: NDArray[np.float32] = librosa.util.normalize(sums.T, norm=np.inf, axis=0)
-    return chroma
+
+    def __init__(self, samples: int, sample_rate_hz: int, *, tuning: float) -> None:
+        # With zeros after its end a short source keeps what its lower octaves ring on.
+        self._zeros = max(0, _LONGEST_FILTER_SAMPLES - samples)
+        self._frames = frame_count(samples)
+        self._sums = np.zeros((frame_count(samples + self._zeros), _PITCH_CLASSES), np.float32)
+        self._octave = _Octave(0, sample_rate_hz, tuning, self._sums)
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        """Take the next samples, shape `(n,)`."""
+        self._octave.add(samples)
+
+    def end(self) -> NDArray[np.float32]:
+        """Return the sums from C upwards, shape `(12, frames)`: librosa's `chroma_cqt`, `norm=None`."""
+        self._octave.add(np.zeros(self._zeros, dtype=np.float32))
+        self._octave.end()
+        return self._sums[: self._frames].T
 
 
 class _Octave:
@@ -51,10 +59,10 @@ class _Octave:
         self, number: int, sample_rate_hz: int, tuning: float, sums: NDArray[np.float32]
     ) -> None:
         self._filters = _filters(sample_rate_hz, tuning)
-        self._fold = _fold(number)
+        self._fold = _fold()
         self._sums = sums
         self._done = 0
-        self._frames = Frames(len(self._filters), HOP_SAMPLES >> number)
+        self._frames = Frames(len(self._filters), HOP_SAMPLES >> number, _FRAMES_AT_ONCE)
         self._below: _Octave | None = None
         if number + 1 < _OCTAVES:
             self._below = _Octave(number + 1, sample_rate_hz, tuning, sums)
@@ -71,11 +79,10 @@ class _Octave:
             self._below.add(self._half.end())
             self._below.end()
 
-    def _measure(self, frames: NDArray[np.float32]) -> None:
-        # Lower octaves may have a frame more, as half of an odd length is rounded up.
-        frames = frames[: len(self._sums) - self._done]
-        for start in range(0, len(frames), _FRAMES_AT_ONCE):
-            some = np.ascontiguousarray(frames[start : start + _FRAMES_AT_ONCE])
+    def _measure(self, groups: list[NDArray[np.float32]]) -> None:
+        for frames in groups:
+            # Lower octaves may have a frame more, as half of an odd length is rounded up.
+            some = np.ascontiguousarray(frames[: len(self._sums) - self._done])
             found = some @ self._filters
             real, imaginary = found[:, :BINS_PER_OCTAVE], found[:, BINS_PER_OCTAVE:]
             magnitudes = np.sqrt(real * real + imaginary * imaginary)
@@ -99,7 +106,8 @@ class _Half:
         """Return the rest, so that in all there are half as many samples, rounded up."""
         rest = self._stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
         left = -(-self._taken // 2) - self._given
-        return self._scaled(librosa.util.fix_length(rest, size=left))
+        short = max(0, left - len(rest))
+        return self._scaled(np.pad(rest[:left], (0, short)))
 
     def _scaled(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         self._given += len(samples)
@@ -111,22 +119,21 @@ class _Half:
 @functools.lru_cache(maxsize=8)
 def _filters(sample_rate_hz: int, tuning: float) -> NDArray[np.float32]:
     """Return the filters of an octave: real parts, then imaginary ones, shape `(samples, 72)`."""
-    lowest = librosa.note_to_hz("C1") * 2.0 ** (_OCTAVES - 1 + tuning / BINS_PER_OCTAVE)
+    lowest = _C1_HZ * 2.0 ** (_OCTAVES - 1 + tuning / BINS_PER_OCTAVE)
     frequencies = lowest * 2.0 ** (np.arange(BINS_PER_OCTAVE) / BINS_PER_OCTAVE)
-    basis, lengths = librosa.filters.wavelet(freqs=frequencies, sr=sample_rate_hz, pad_fft=True)
+    basis, lengths = wavelets(frequencies, sample_rate_hz)
     size = basis.shape[1]
     spectra = scipy.fft.fft(basis * (lengths[:, np.newaxis] / size), axis=1)[:, : size // 2 + 1]
-    kept = librosa.util.sparsify_rows(spectra, quantile=_SPARSITY, dtype=np.complex64).toarray()
+    kept = without_the_least(spectra, _SPARSITY)
     # What a product of the filters' spectra and that of a frame is, as one product with the frame.
     filters = scipy.fft.fft(kept / np.sqrt(lengths)[:, np.newaxis], n=size, axis=1).T
     return np.ascontiguousarray(np.hstack([filters.real, filters.imag]), dtype=np.float32)
 
 
 @functools.cache
-def _fold(number: int) -> NDArray[np.float32]:
-    """Return how the bins of an octave, counted from the top, are summed to pitch classes."""
-    every: NDArray[np.float32] = librosa.filters.cq_to_chroma(
-        _OCTAVES * BINS_PER_OCTAVE, bins_per_octave=BINS_PER_OCTAVE, n_chroma=_PITCH_CLASSES
-    )
-    end = (_OCTAVES - number) * BINS_PER_OCTAVE
-    return np.ascontiguousarray(every[:, end - BINS_PER_OCTAVE : end].T, dtype=np.float32)
+def _fold() -> NDArray[np.float32]:
+    """Return how the bins of an octave from C are summed to pitch classes, shape `(36, 12)`."""
+    semitone = BINS_PER_OCTAVE // _PITCH_CLASSES
+    # Half of a semitone's bins lie below it: the last of an octave is the next one's.
+    classes = np.roll(np.repeat(np.eye(_PITCH_CLASSES), semitone, axis=0), -(semitone // 2), axis=0)
+    return np.ascontiguousarray(classes, dtype=np.float32)

@@ -14,6 +14,7 @@ from stages.audio import Audio
 from stages.base import Tick
 from stages.essentia_models import ImportedModels, imported_models, slug
 from stages.measure import Measured, Measuring
+from stages.mono import WholeMono
 from stages.musicnn import RATE_HZ as MUSICNN_RATE_HZ
 from stages.musicnn import Musicnn, Predicted
 from stages.outputs import Missing, Scalar
@@ -39,15 +40,18 @@ class Essentia(Measuring[EssentiaSettings]):
         super().__init__(settings, device="cpu")
         self._models: ImportedModels | None = None
         self._musicnn: Musicnn | None = None
+        self.hears = (WholeMono.at(_RATE_HZ),)
 
     def load(self) -> None:
         self._models = imported_models(self.settings)
+        if self._models is not None:
+            self.hears = (WholeMono.at(_RATE_HZ), WholeMono.at(MUSICNN_RATE_HZ))
         if self._models is not None and self._musicnn is None:
             self._musicnn = Musicnn(self._models)
 
     def measure(self, audio: Audio, tick: Tick) -> Measured:
-        mono = audio.mono(_RATE_HZ)
-        missing = _nothing_there(audio)
+        heard = audio.heard(WholeMono.at(_RATE_HZ))
+        mono, missing = heard.samples, _nothing_there(heard)
         features: dict[str, Scalar] = {
             **_danceability(mono, missing),
             **_key(mono, missing),
@@ -62,10 +66,8 @@ class Essentia(Measuring[EssentiaSettings]):
         return Measured(features, _series(found))
 
 
-def _nothing_there(audio: Audio) -> Missing | None:
-    if len(audio.mono(_RATE_HZ)) < _RATE_HZ // 10:
-        return _SHORT
-    return silence_of(audio, sample_rate_hz=_RATE_HZ)
+def _nothing_there(mono: WholeMono) -> Missing | None:
+    return _SHORT if mono.count < _RATE_HZ // 10 else silence_of(mono)
 
 
 def _danceability(mono: NDArray[np.float32], missing: Missing | None) -> dict[str, Scalar]:

@@ -20,7 +20,10 @@ _PROFILES = {
 
 @dataclass(frozen=True)
 class Key:
-    """A key. `strength` is the correlation with its profile, in [-1, 1]."""
+    """A key. `strength` is the correlation with its profile, in [0, 1].
+
+    The correlations with all twelve rotations of a profile add up to 0, so the best is never below.
+    """
 
     tonic: str
     scale: str

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.audio import Audio
 from stages.base import Facts, Settings, Stage, Tick, Track
-from stages.outputs import Scalar, write_features, write_frames
+from stages.outputs import FramesFile, Scalar, write_features
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Measuring(Stage[Settings]):
     """Measures one source after the other and writes `features.json` and `frames.npz`."""
 
     def run(self, track: Track, out: Path) -> Facts:
-        found: dict[str, Measured] = {}
-        for name, audio in track.sources.items():
-            found[name] = self.measure(audio, _ticking(track, before=len(found)))
-        write_features(out, {name: one.features for name, one in found.items()})
-        write_frames(out, {name: one.series for name, one in found.items()})
+        found: dict[str, Mapping[str, Scalar]] = {}
+        with FramesFile(out) as frames:  # series are let go of as soon as they are written
+            for name, audio in track.sources.items():
+                measured = self.measure(audio, _ticking(track, before=len(found)))
+                frames.add(name, measured.series)
+                found[name] = measured.features
+        write_features(out, found)
         return {}
 
     @abstractmethod

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-import threading
-import zlib
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -19,9 +15,11 @@ from numpy.typing import NDArray
 
 from stages.audio import Audio
 from stages.base import Reason, Tick, TrackUnusable, no_tick
-from stages.decode import DecodeLimits, Reading, decode_into
+from stages.decode import DecodeLimits
 from stages.downmix import to_stereo
+from stages.handover import from_thread
 from stages.limits import SAMPLE_BYTES
+from stages.rereading import changed, first_reading
 
 Block: TypeAlias = NDArray[np.float32]
 Blocks: TypeAlias = Generator[Block, None, None]
@@ -40,12 +38,6 @@ _NOTHING = np.empty(0, dtype=np.float32)
 # Twice what decoders give at once: only what is resampled from a low rate is cut.
 MAX_BLOCK_SAMPLES = 131_072
 _BLOCK_SAMPLES = 65_536
-
-# Decoded ahead of whom the blocks are for; at most a MiB each.
-_BLOCKS_AHEAD = 4
-
-# What a second reading may run into although the file is as it was.
-_PASSING = (Reason.IO, Reason.MEMORY, Reason.HANG)
 
 
 @dataclass(frozen=True)
@@ -108,13 +100,16 @@ def mix_of_file(
         TrackUnusable: as `decode`, or no sample is left at this rate, or it is too loud.
     """
     first = _FirstReading(sample_rate_hz, keep_bytes)
-    reading = decode_into(path, first, limits=limits, tick=tick)
+    origin = first_reading(path, first, limits=limits, tick=tick)
     if first.kept is not None:
         opened = functools.partial(_each, first.kept)
     else:
-        origin = _Origin(path, limits, sample_rate_hz, reading, first.checksum, first.level.samples)
-        opened = functools.partial(_from_thread, origin.read_again)
-    return _mix(first.level, reading.flags, opened)
+
+        def again(give: Callable[[Block], None]) -> None:
+            origin.read_again(_SecondReading(sample_rate_hz, give))
+
+        opened = functools.partial(from_thread, again, name="mix")
+    return _mix(first.level, origin.reading.flags, opened)
 
 
 def mix_of_samples(
@@ -238,11 +233,9 @@ class _StereoSink(ABC):
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
-        self.checksum = 0
         self._sample_rate_hz = sample_rate_hz
 
     def begin(self, *, sample_rate_hz: int, channels: int, expected_frames: int | None) -> None:
-        self.checksum = 0
         self._stream = None
         self._nothing = np.empty((0, channels), dtype=np.float32)
         if sample_rate_hz != self._sample_rate_hz:
@@ -251,7 +244,6 @@ class _StereoSink(ABC):
             )
 
     def add(self, block: Block) -> None:
-        self.checksum = zlib.crc32(block.data, self.checksum)
         self._pass_on(block if self._stream is None else self._stream.resample_chunk(block))
 
     def end(self) -> None:
@@ -297,126 +289,15 @@ class _FirstReading(_StereoSink):
         return placed
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """A file that was read once, and what it was then."""
-
-    path: bytes
-    limits: DecodeLimits
-    sample_rate_hz: int
-    reading: Reading
-    checksum: int
-    samples: int
-
-    def read_again(self, give: Callable[[Block], None]) -> None:
-        """Give the mix once more, never more of it than there was.
-
-        Raises:
-            TrackUnusable: the file changed, perhaps only seen when all was given.
-        """
-        sink = _SecondReading(self, give)
-        try:
-            reading = decode_into(self.path, sink, limits=self.limits, decoder=self.reading.decoder)
-        except TrackUnusable as error:
-            if error.reason in _PASSING:
-                raise
-            raise _changed(str(error)) from error
-        # A decoder that is left out this time does not find its flags again.
-        same = dataclasses.replace(reading, flags=self.reading.flags) == self.reading
-        if not same or sink.checksum != self.checksum:
-            raise _changed(f"{_seen(self.reading, self.checksum)}, {_seen(reading, sink.checksum)}")
-
-
-def _seen(reading: Reading, checksum: int) -> str:
-    return f"{reading.frames} frames at {reading.sample_rate_hz} Hz with CRC {checksum:08x}"
-
-
-def _changed(detail: str) -> TrackUnusable:
-    return TrackUnusable(Reason.IO, f"the file changed while it was read: {detail}")
-
-
 class _SecondReading(_StereoSink):
     """Gives away what it takes, which cannot be taken back."""
 
-    def __init__(self, origin: _Origin, give: Callable[[Block], None]) -> None:
-        super().__init__(origin.sample_rate_hz)
-        self._origin = origin
+    def __init__(self, sample_rate_hz: int, give: Callable[[Block], None]) -> None:
+        super().__init__(sample_rate_hz)
         self._give = give
-        self._given = 0
 
     def take(self, mix: Block) -> None:
-        self._given += mix.shape[1]
-        if self._given > self._origin.samples:
-            raise _changed(f"more than the {self._origin.samples} samples that it had")
         if not math.isfinite(_peak(mix)):  # at the file's own rate it was
-            raise _changed(f"it became too loud at {self._sample_rate_hz} Hz")
+            raise changed(f"it became too loud at {self._sample_rate_hz} Hz")
         # A copy in any case: `ascontiguousarray` takes one frame of a decoder's memory as it is.
         self._give(np.array(mix, order="C"))
-
-
-def _from_thread(produce: Callable[[Callable[[Block], None]], None]) -> Blocks:
-    """Yield what `produce` gives, and raise what it raises, from a thread of its own."""
-    handover = _Handover()
-    # A daemon, or a generator that nobody closed would keep the process from ending.
-    thread = threading.Thread(target=handover.run, args=(produce,), name="mix", daemon=True)
-    thread.start()
-    try:
-        while (block := handover.next()) is not None:
-            yield block
-    finally:
-        handover.abandon()
-        if thread is not threading.current_thread():  # the garbage collector runs anywhere
-            thread.join()
-
-
-class _Abandoned(Exception):
-    """Nobody wants more blocks. Never leaves the thread."""
-
-
-class _Handover:
-    """A few blocks on their way from one thread to another."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._blocks: deque[Block] = deque()
-        self._ended = False
-        self._abandoned = False
-        self._error: BaseException | None = None
-
-    def run(self, produce: Callable[[Callable[[Block], None]], None]) -> None:
-        """Let `produce` give its blocks; the body of the thread."""
-        error: BaseException | None = None
-        try:
-            produce(self._give)
-        except _Abandoned:
-            pass
-        except BaseException as caught:
-            error = caught  # raised where the blocks are awaited
-        with self._changed:
-            self._ended, self._error = True, error
-            self._changed.notify_all()
-
-    def next(self) -> Block | None:
-        """Return the next block, None after the last."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._blocks or self._ended)
-            if self._blocks:
-                self._changed.notify_all()
-                return self._blocks.popleft()
-        if self._error is not None:
-            raise self._error
-        return None
-
-    def abandon(self) -> None:
-        """End the thread at its next block."""
-        with self._changed:
-            self._abandoned = True
-            self._changed.notify_all()
-
-    def _give(self, block: Block) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._abandoned or len(self._blocks) < _BLOCKS_AHEAD)
-            if self._abandoned:
-                raise _Abandoned
-            self._blocks.append(block)
-            self._changed.notify_all()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.analysis import RATE_HZ, frame_times_s, mel_db, nothing_there
+from stages import rhythm
+from stages.analysis import RATE_HZ, Analysis, frame_times_s, nothing_there
 from stages.audio import Audio
 from stages.base import Tick
+from stages.beats import tempo_and_beats
 from stages.measure import Measured, Measuring
+from stages.onset_envelopes import envelopes
 from stages.outputs import Missing, Scalar
+from stages.peaks import onset_frames
 from stages.settings import OnsetsSettings
 from stages.stft import HOP_SAMPLES
 
@@ -29,14 +29,15 @@ class Onsets(Measuring[OnsetsSettings]):
     DAFx 2013 (without the filter). Beats: Ellis, "Beat tracking by dynamic programming", 2007.
     """
 
+    hears = (Analysis,)
+
     def measure(self, audio: Audio, tick: Tick) -> Measured:
         missing = nothing_there(audio)
         if missing is not None:
             return Measured(_nothing(missing), _no_series())
-        strength_db = onset_strength_db(audio, np.mean)
-        tick(audio.duration_s / 2)
-        onsets = onset_frames(strength_db)
-        tempo_bpm, beats = tempo_and_beats(audio)
+        found = envelopes(audio, tick)
+        strength_db, onsets = found.mean, onset_frames(found.mean)
+        tempo_bpm, beats = tempo_and_beats(found.median, RATE_HZ / HOP_SAMPLES)
         times_s = frame_times_s(audio)
         features: dict[str, Scalar] = {
             "onset_count": len(onsets),
@@ -47,6 +48,7 @@ class Onsets(Measuring[OnsetsSettings]):
             "onset_strength_max_db": float(strength_db[onsets].max()) if len(onsets) else _NO_ONSET,
             "tempo_bpm": tempo_bpm if len(beats) else _NO_BEAT,
             "beat_count": len(beats),
+            **rhythm.features(times_s[onsets], times_s[beats]),
         }
         tick(audio.duration_s)
         return Measured(
@@ -61,38 +63,6 @@ class Onsets(Measuring[OnsetsSettings]):
         )
 
 
-def onset_strength_db(audio: Audio, over_bands: Callable[..., Any]) -> NDArray[np.float32]:
-    """Return how much louder the mel bands got since the frame before, in dB, shape `(frames,)`.
-
-    Args:
-        over_bands: `np.mean` for onsets; `np.median`, less easily led by one band, for beats.
-    """
-
-    def make() -> NDArray[np.float32]:
-        envelope: NDArray[np.float32] = librosa.onset.onset_strength(
-            S=mel_db(audio), sr=RATE_HZ, hop_length=HOP_SAMPLES, aggregate=over_bands
-        )
-        return envelope
-
-    return audio.once(("onset_strength_db", over_bands), make)
-
-
-def onset_frames(strength_db: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the frames in which a note begins, ascending."""
-    frames: NDArray[np.intp] = librosa.onset.onset_detect(
-        onset_envelope=strength_db, sr=RATE_HZ, hop_length=HOP_SAMPLES
-    )
-    return frames
-
-
-def tempo_and_beats(audio: Audio) -> tuple[float, NDArray[np.intp]]:
-    """Return beats per minute and the frames of the beats, ascending; 0 and none without onsets."""
-    tempo, frames = librosa.beat.beat_track(
-        onset_envelope=onset_strength_db(audio, np.median), sr=RATE_HZ, hop_length=HOP_SAMPLES
-    )
-    return float(np.squeeze(tempo)), frames
-
-
 def _nothing(missing: Missing) -> dict[str, Scalar]:
     return {
         "onset_count": 0,
@@ -101,6 +71,7 @@ def _nothing(missing: Missing) -> dict[str, Scalar]:
         "onset_strength_max_db": missing,
         "tempo_bpm": missing,
         "beat_count": 0,
+        **dict.fromkeys(rhythm.features(_NONE, _NONE), missing),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,22 +54,48 @@ def write_features(out: Path, features: Mapping[str, Mapping[str, Scalar]]) -> N
     (out / FEATURES_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def write_frames(out: Path, series: Mapping[str, Mapping[str, NDArray[np.floating]]]) -> None:
-    """Write `frames.npz`: float32 arrays under `<source>.<name>`, without pickles.
+class FramesFile:
+    """`frames.npz`: float32 arrays under `<source>.<name>`, without pickles; written as they come.
 
-    The same arrays give the same bytes at any time: NumPy stamps every member with 1980-01-01.
-
-    Raises:
-        ValueError: a value is NaN or infinite in float32, or no number.
+    The same arrays give the same bytes at any time: every member is stamped with 1980-01-01.
     """
-    arrays: dict[str, NDArray[np.float32]] = {}
-    for source, members in series.items():
-        for name, values in members.items():
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / FRAMES_FILE
+        self._archive = ZipFile(self._path, "w")
+
+    def __enter__(self) -> FramesFile:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._archive.close()
+        if error is not None:
+            self._path.unlink()
+
+    def add(self, source: str, series: Mapping[str, NDArray[np.floating]]) -> None:
+        """Write the series of one source.
+
+        Raises:
+            ValueError: a value is NaN or infinite in float32, or no number.
+        """
+        for name, values in series.items():
             key = f"{source}.{name}"
             # The cast is also what keeps object arrays, and so pickles, out.
             with np.errstate(over="ignore"):
-                arrays[key] = np.asarray(values, dtype=np.float32)
-            if not np.isfinite(arrays[key]).all():
+                array = np.asarray(values, dtype=np.float32)
+            if not np.isfinite(array).all():
                 raise ValueError(f"{key} holds values that are not finite")
-    with (out / FRAMES_FILE).open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # its `allow_pickle` is not one of ours
+            # A length that is not known beforehand may be beyond 4 GiB: NumPy does so, too.
+            with self._archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def write_frames(out: Path, series: Mapping[str, Mapping[str, NDArray[np.floating]]]) -> None:
+    """Write `frames.npz` of series that are all there: source, then name, then values.
+
+    Raises:
+        ValueError: as `FramesFile.add`.
+    """
+    with FramesFile(out) as frames:
+        for source, members in series.items():
+            frames.add(source, members)

@@ -105,14 +105,14 @@ def onsets_bytes(settings: StageSettings) -> float:
 
 
 def chroma_bytes(settings: StageSettings) -> float:
-    """Return what the chroma of a second takes on disk, about."""
-    return 13 * _FRAME_VALUE_BYTES_PER_AUDIO_S
+    """Return what three chromas, the centroid, its change and the times of a second take, about."""
+    return (3 * 12 + 6 + 1 + 1) * _FRAME_VALUE_BYTES_PER_AUDIO_S
 
 
 def spectral_bytes(settings: StageSettings) -> float:
-    """Return what the series of a second take on disk, about."""
+    """Return what shapes, contrasts, cepstra, levels and the times of a second take, about."""
     assert isinstance(settings, SpectralSettings)
-    return (13 + settings.mfcc_count) * _FRAME_VALUE_BYTES_PER_AUDIO_S
+    return (8 + 7 + settings.mfcc_count + 4 + 1) * _FRAME_VALUE_BYTES_PER_AUDIO_S
 
 
 def essentia_bytes(settings: StageSettings) -> float:

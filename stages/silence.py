@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from stages.audio import Audio
+from stages.mono import PEAK_OF_SILENCE, MonoSink
 from stages.outputs import Missing
 
 SILENCE = Missing("silence: nothing above -120 dB")
 CANCELLED = Missing("left and right cancel: their mean is silent")
 
-_PEAK = 1e-6  # -120 dBFS
 
-
-def silence_of(audio: Audio, *, sample_rate_hz: int) -> Missing | None:
-    """Say why one channel of a source at a rate is silent, None where it is not."""
-    mono = audio.mono(sample_rate_hz)
-    if mono.size and np.abs(mono).max() > _PEAK:
+def silence_of(mono: MonoSink) -> Missing | None:
+    """Say why what was heard as one channel is silent, None where it is not."""
+    if mono.peak > PEAK_OF_SILENCE:
         return None
     # Above half the rate there may be something too, but nothing that one would call music.
-    return (
-        CANCELLED if audio.channels > 1 and np.abs(audio.samples).max() > 100 * _PEAK else SILENCE
-    )
+    loud = mono.channels > 1 and mono.peak_of_all > 100 * PEAK_OF_SILENCE
+    return CANCELLED if loud else SILENCE

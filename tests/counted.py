@@ -41,12 +41,13 @@ def __getattr__(name: str) -> Any:
 def _watch() -> None:
     import librosa
 
-    from pipeline import sources
-    from stages import analysis, chroma, constant_q, decode, musicnn, stft
+    from stages import analysis, chromagrams, constant_q, decode, musicnn, opening, rereading, stft
 
-    vars(sources)["decode"] = _counted("decode", decode.decode)
+    vars(opening)["opened"] = _counted("open", opening.opened)
+    vars(rereading)["decode_into"] = _counted("decode", decode.decode_into)
     vars(musicnn)["_graph"] = _counted("graph", musicnn._graph)
-    vars(analysis)["magnitudes"] = _counted("spectra", stft.magnitudes)
-    vars(chroma)["chroma_of"] = _counted("constant-Q", constant_q.chroma_of)
+    vars(analysis)["Stft"] = _counted("spectra", stft.Stft)
+    vars(chromagrams)["Stft"] = _counted("spectra of a known tuning", stft.Stft)
+    vars(chromagrams)["ConstantQChroma"] = _counted("constant-Q", constant_q.ConstantQChroma)
     # Under both names: librosa's own functions call the second.
     librosa.stft = librosa.core.spectrum.stft = _counted("stft", librosa.stft)

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -285,6 +286,12 @@ def _fill(argument: str, track: Track | None) -> None:
     Path(f"{folder}/ballast{time.monotonic_ns()}").write_bytes(b"x" * int(number))
 
 
+def _where(argument: str, track: Track | None) -> None:
+    """Note the name of this thread in a file."""
+    with open(argument, "a") as stream:
+        stream.write(f"{threading.current_thread().name}\n")
+
+
 BEHAVIOURS: dict[str, Any] = {
     "well": _well,
     "sleep": _sleep,
@@ -304,6 +311,7 @@ BEHAVIOURS: dict[str, Any] = {
     "orphan": _own_death_ignored,
     "eat": _eat,
     "fill": _fill,
+    "where": _where,
 }
 
 
@@ -327,6 +335,8 @@ SEPARATION = _declared("separation", "Separation", "separation", Scope.MIX)
 ONE = {"note": _declared("note", "Note", "features", Scope.MIX)}
 STAGES = {"note": NOTE, "separation": SEPARATION}
 TWO = {"note": NOTE, "second": SECOND}
+# The first may run in several threads at once, the other one may not.
+SIDE_BY_SIDE = {"note": replace(ONE["note"], parallel=True), "second": SECOND}
 # Says that it writes a megabyte for each second of audio.
 BULKY = {"note": replace(ONE["note"], bytes_per_audio_s=lambda settings: 1e6)}
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import math
 import os
 import re
 import shlex
@@ -31,6 +32,7 @@ from stages import STAGES
 from stages.audio import Audio
 from stages.base import Reason, Track
 from stages.settings import EssentiaSettings
+from tests.stages.sounds import clicks, noise, song, tone
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -254,8 +256,8 @@ _PITCH_CLASSES = "c|c_sharp|d|d_sharp|e|f|f_sharp|g|g_sharp|a|a_sharp|b"
 
 def family(name: str) -> str:
     """Return the name under which a page speaks of a feature that there are several of."""
-    name = re.sub(r"^(contrast|mfcc)_\d+_", r"\1_N_", name)
-    return re.sub(rf"^chroma_({_PITCH_CLASSES})_mean$", "chroma_P_mean", name)
+    name = re.sub(r"^(contrast|mfcc|mfcc_delta|tonnetz)_\d+_", r"\1_N_", name)
+    return re.sub(rf"^chroma_({_PITCH_CLASSES})_(mean|std)$", r"chroma_P_\2", name)
 
 
 def measured(name: str, sources: dict[str, Audio], out: Path) -> dict[str, dict[str, object]]:
@@ -289,7 +291,7 @@ def test_the_features_of_a_stage_are_documented_in_their_order(name: str, tmp_pa
 @each_measuring_stage
 def test_the_reasons_of_nulls_are_documented(name: str, tmp_path: Path) -> None:
     text = section(text_of(FEATURES), f"### {name}: features")
-    cells = {one: row[3] for row in rows(text) for one in named(row[0])}
+    cells = {one: row[4] for row in rows(text) for one in named(row[0])}
     sources = {
         "silence": Audio(np.zeros((2, 4 * 8000), np.float32), 8000),
         "click": Audio(np.ones((2, 320), np.float32), 8000),
@@ -306,6 +308,77 @@ def test_the_reasons_of_nulls_are_documented(name: str, tmp_path: Path) -> None:
     assert set(map(family, reasons["silence"])) == {  # type: ignore[call-overload]
         one for one, why in cells.items() if why and one not in ("tag_T", "H_C")
     }
+
+
+UNITS = {
+    "_hz": "Hz", "_s": "s", "_per_s": "1/s", "_bpm": "1/min", "_cents": "cent", "_db": "dB",
+    "_dbfs": "dBFS", "_dbtp": "dBTP", "_lufs": "LUFS", "_lu": "LU",
+}  # fmt: skip
+
+
+def test_every_feature_and_series_has_the_unit_of_its_name_a_range_and_a_definition() -> None:
+    for names, unit, within, definition, *_ in rows(text_of(FEATURES)):
+        for name in named(names):
+            endings = [ending for ending in UNITS if name.endswith(ending)]
+            assert unit == UNITS.get(max(endings, key=len, default=""), ""), name
+        low, high = range_given(within) or (0.0, 1.0)
+        assert low < high, names
+        assert definition, names
+
+
+def range_given(cell: str) -> tuple[float, float] | None:
+    """Return both ends of a range, None where it is one of names."""
+    if "`" in cell:
+        return None
+    if cell == "any":
+        return -math.inf, math.inf
+    numbers = cell.replace(",", "").replace("√2", str(math.sqrt(2)))
+    low, _, high = re.sub(r"^(from|above) ", "", numbers).partition(" to ")
+    first = float(low)
+    if cell.startswith("above"):
+        first = math.nextafter(first, math.inf)
+    return first, float(high or "inf")
+
+
+def allowed(name: str, cell: str) -> tuple[float, float]:
+    """Return the range of a feature, for a standard deviation what follows from it."""
+    ends = range_given(cell)
+    assert ends is not None, name
+    low, high = ends
+    return (0.0, (high - low) / 2) if re.search("_std(_|$)", name) else (low, high)
+
+
+@each_measuring_stage
+def test_what_a_stage_writes_lies_in_the_ranges_documented(name: str, tmp_path: Path) -> None:
+    text = text_of(FEATURES)
+    silence = np.zeros((2, 44_100), np.float32)
+    sources = {
+        "noise": noise(),
+        "song": song(),
+        "clicks": clicks([0.1, 0.7, 1.9, 2.0, 2.8], seconds=4.0),
+        "late": Audio(np.concatenate([silence, tone(440.0).samples], axis=1), 44_100),
+    }
+    ranges = {
+        kind: {one: row[2] for row in rows(section(text, f"### {name}: {kind}"))
+               for one in named(row[0])}
+        for kind in ("features", "series")
+    }  # fmt: skip
+
+    features = measured(name, sources, tmp_path)
+
+    for source in sources:
+        for feature, value in features[source].items():
+            cell = ranges["features"][family(feature)]
+            assert isinstance(value, str) == ("`" in cell), feature
+            if isinstance(value, int | float):
+                low, high = allowed(feature, cell)
+                assert low <= value <= high, (source, feature, value)
+    with np.load(tmp_path / "frames.npz") as frames:
+        for series in frames:
+            low, high = allowed(series, ranges["series"][series.partition(".")[2]])
+            # In float32, so an end may be passed by a rounding.
+            assert frames[series].min() >= np.float32(low), series
+            assert frames[series].max() <= np.float32(high), series
 
 
 def test_the_tables_and_views_of_the_ledger_are_documented(tmp_path: Path) -> None:

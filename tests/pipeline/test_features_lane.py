@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
-from pipeline.lane import _check_weights
+from pipeline.lane import _check_weights, _why_blocked
 from pipeline.machine import Machine
 from pipeline.order import StageOrder
 from pipeline.recipe import recipes
@@ -48,8 +48,10 @@ def test_a_track_is_decoded_once_and_its_stft_computed_once_for_all_stages(
 ) -> None:
     calls = _calls(finished)
 
-    assert calls["decode"] == TRACKS
+    assert calls["open"] == calls["decode"] == TRACKS
     assert calls["spectra"] == calls["constant-Q"] == TRACKS
+    # Made anew for the chroma, when the tuning is known: keeping them would cost more.
+    assert calls["spectra of a known tuning"] == TRACKS
     assert not [name for name in calls if name.startswith("stft")]  # librosa's own, anew
     assert len(MEASURING) == 5
 
@@ -125,3 +127,12 @@ def test_a_library_that_is_not_installed_blocks_its_stage_with_the_line_that_ins
     assert list(blocked) == ["chroma"]
     assert "not installed: no-such-library" in blocked["chroma"]
     assert '.[features]"' in blocked["chroma"]
+
+
+def test_where_nothing_compiled_can_be_kept_the_stage_says_which_variable_to_set() -> None:
+    error = RuntimeError("cannot cache function '_measure': no locator available for file 'a.py'")
+
+    why = _why_blocked(error, StageOrder(STAGES["loudness"], {}, {}))
+
+    assert "'_measure'" in why
+    assert "Set NUMBA_CACHE_DIR to a folder that can be written to" in why

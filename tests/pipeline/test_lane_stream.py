@@ -80,7 +80,7 @@ def _order(sandbox: Sandbox, unit: int) -> WorkOrder:
 def test_waiting_for_a_track_is_no_track_s_work(tmp_path: Path) -> None:
     sandbox, published = Sandbox(tmp_path), _Published(tmp_path)
     wire = cast(Wire, _Supervisor([_order(sandbox, unit) for unit in (0, 1)], published))
-    setup = LaneOrder("", str(tmp_path), "", "cpu", 1, "", DecodeSettings(), {})
+    setup = LaneOrder("", str(tmp_path), "", "cpu", 1, 1, "", DecodeSettings(), 0, {})
     stage = Separation(FakeSettings())
     inbox = Inbox()
     listen: Callable[[Wire], Any] = inbox.listen

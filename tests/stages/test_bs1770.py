@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyloudnorm
 import pytest
+import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
 from stages import bs1770
-from stages.bs1770 import GATING_HOP_STEPS, MOMENTARY_STEPS, SHORT_TERM_STEPS, SILENCE_DB
-from stages.loudness import features
+from stages.audio import Audio
+from stages.bs1770 import GATING_HOP_STEPS, MOMENTARY_STEPS, SILENCE_DB
+from stages.level_meter import LevelMeter, Levels
+from stages.loudness import features, series
+from stages.true_peak import oversampling_at
 
 RATE_HZ = 48_000
 RECORDINGS = Path(__file__).parents[3] / "shared" / "audio"
@@ -74,11 +78,18 @@ def test_recordings_read_as_in_pyloudnorm(name: str) -> None:
     assert integrated(samples, rate_hz) == pytest.approx(reference(samples, rate_hz), abs=0.01)
 
 
+@pytest.mark.parametrize("level_db", [-23, -33], ids=["case 1", "case 2"])
+def test_a_steady_tone_reads_its_level_in_all_windows_of_ebu_tech_3341(level_db: float) -> None:
+    found = measure(stereo_tone([(level_db, 20)]))
+
+    assert number(features(found)["integrated_lufs"]) == pytest.approx(level_db, abs=0.1)
+    for name in ("momentary_lufs", "short_term_lufs"):
+        assert series(found, hop=1)[name] == pytest.approx(level_db, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        pytest.param([(-23, 20)], -23, id="case 1"),
-        pytest.param([(-33, 20)], -33, id="case 2"),
         pytest.param([(-36, 10), (-23, 60), (-36, 10)], -23, id="case 3"),
         pytest.param([(-72, 10), (-36, 10), (-23, 60), (-36, 10), (-72, 10)], -23, id="case 4"),
         pytest.param([(-26, 20), (-20, 20.1), (-26, 20)], -23, id="case 5"),
@@ -104,35 +115,54 @@ def test_five_channels_pass_case_6_of_ebu_tech_3341(lfe: bool) -> None:
 def test_short_term_loudness_stays_where_case_9_of_ebu_tech_3341_says() -> None:
     found = measure(stereo_tone([(-20, 1.34), (-30, 1.66)] * 5))
 
-    windows = means(found, steps=SHORT_TERM_STEPS, hop=10)
+    assert series(found, hop=1)["short_term_lufs"] == pytest.approx(-23, abs=0.1)
 
-    assert bs1770.loudness_lufs(windows) == pytest.approx(-23, abs=0.1)
+
+@pytest.mark.parametrize("number", range(20))
+def test_a_burst_of_three_seconds_is_found_wherever_it_starts(number: int) -> None:
+    """Case 10 of EBU Tech 3341."""
+    burst = stereo_tone([(-math.inf, 0.15 * number), (-23, 3), (-math.inf, 1)])
+
+    assert feature(burst, "short_term_max_lufs") == pytest.approx(-23, abs=0.1)
 
 
 def test_momentary_loudness_stays_where_case_12_of_ebu_tech_3341_says() -> None:
     found = measure(stereo_tone([(-20, 0.18), (-30, 0.22)] * 25))
 
-    windows = means(found, steps=MOMENTARY_STEPS, hop=1)
-
-    assert bs1770.loudness_lufs(windows[60:]) == pytest.approx(-23, abs=0.1)
-
-
-@pytest.mark.parametrize("number", range(20))
-def test_a_burst_of_three_seconds_is_found_wherever_it_starts(number: int) -> None:
-    """Case 10 of EBU Tech 3341, and with another level in each number, case 11."""
-    level_db = -38.0 + number
-    burst = stereo_tone([(-math.inf, 0.15 * number), (level_db, 3), (-math.inf, 1)])
-
-    assert feature(burst, "short_term_max_lufs") == pytest.approx(level_db, abs=0.1)
+    lufs, times_s = (series(found, hop=1)[f"momentary_{name}"] for name in ("lufs", "times_s"))
+    assert lufs[times_s >= 1.0] == pytest.approx(-23, abs=0.1)
 
 
 @pytest.mark.parametrize("number", range(20))
 def test_a_burst_of_400_ms_is_found_wherever_it_starts(number: int) -> None:
-    """Case 13 of EBU Tech 3341, and with another level in each number, case 14."""
-    level_db = -38.0 + number
-    burst = stereo_tone([(-math.inf, 0.02 * number), (level_db, 0.4), (-math.inf, 1)])
+    """Case 13 of EBU Tech 3341."""
+    burst = stereo_tone([(-math.inf, 0.02 * number), (-23, 0.4), (-math.inf, 1)])
 
-    assert feature(burst, "momentary_max_lufs") == pytest.approx(level_db, abs=0.1)
+    assert feature(burst, "momentary_max_lufs") == pytest.approx(-23, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("window", "burst_s", "later_s"),
+    [
+        pytest.param("short_term", 3.0, 0.15, id="case 11"),
+        pytest.param("momentary", 0.4, 0.02, id="case 14"),
+    ],
+)
+def test_the_highest_loudness_so_far_follows_ebu_tech_3341(
+    window: str, burst_s: float, later_s: float
+) -> None:
+    """20 segments with a burst each, 1 dB louder and so much later than in the segment before."""
+    steps: list[tuple[float, float]] = []
+    for number in range(20):
+        before_s = number * later_s
+        steps += [(-math.inf, before_s), (-38 + number, burst_s), (-math.inf, burst_s - before_s)]
+
+    found = series(measure(stereo_tone(steps)), hop=1)
+
+    ends_s = 2 * burst_s * np.arange(1, 21)
+    reached = np.searchsorted(found[f"{window}_times_s"], ends_s)
+    highest = [found[f"{window}_lufs"][:end].max() for end in reached]
+    assert highest == pytest.approx(np.arange(-38, -18), abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -163,14 +193,43 @@ def test_true_peak_passes_ebu_tech_3341(
     assert expected_dbtp - 0.4 <= peak_dbtp <= expected_dbtp + 0.2
 
 
+@pytest.mark.parametrize("offset", range(4), ids=["case 20", "case 21", "case 22", "case 23"])
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000, 88_200])
+@pytest.mark.parametrize("factor", [4, 8])
+def test_a_single_high_period_passes_ebu_tech_3341(offset: int, rate_hz: int, factor: int) -> None:
+    """Cases 20 to 23, made at four times the rate and thinned out from another sample each."""
+    steady = 0.5 * np.sin(2 * np.pi * np.arange(rate_hz // 60 * 24) / 24)
+    period = np.sin(2 * np.pi * np.arange(16) / 16)
+    signal = faded(np.concatenate([steady, period, steady]), 4 * rate_hz)
+    low_pass = scipy.signal.firwin(129, 0.5, fs=4)
+
+    sine = np.convolve(signal, low_pass, mode="same")[offset::4]
+
+    peak_dbtp = true_peak_dbtp(np.stack([sine, sine]), rate_hz, factor=factor)
+    assert -0.4 <= peak_dbtp <= 0.2
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000, 96_000, 192_000])
 @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5, 0.75])
 def test_the_top_of_a_pulse_is_found_between_the_samples(rate_hz: int, offset: float) -> None:
-    """What cases 20 to 23 of EBU Tech 3341 look at: one peak at 0 dBTP, at four offsets."""
     width = 1.5 * max(1, rate_hz / 48_000)  # what can be heard, at every rate
     pulse = np.exp(-0.5 * ((np.arange(rate_hz) - rate_hz // 2 - offset) / width) ** 2)
 
     assert -0.4 <= true_peak_dbtp(mono(pulse), rate_hz) <= 0.2
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 88_200])
+@pytest.mark.parametrize("factor", [4, 8])
+def test_true_peak_is_that_of_the_band_limited_signal(rate_hz: int, factor: int) -> None:
+    """Against SciPy's transform of the whole, up to 0.43 of the rate."""
+    low_pass = scipy.signal.firwin(1001, 0.43, fs=1)
+    noise = scipy.signal.fftconvolve(changing_noise(1, rate_hz, seconds=3)[0], low_pass)
+
+    ideal = np.abs(scipy.signal.resample(np.pad(noise, 500), factor * (len(noise) + 1000))).max()
+
+    found_dbtp = true_peak_dbtp(mono(noise), rate_hz, factor=factor)
+    assert found_dbtp == pytest.approx(20 * math.log10(ideal), abs=0.02)
+    assert found_dbtp > 20 * math.log10(np.abs(noise).max()) + 0.1
 
 
 def test_a_peak_across_the_border_of_two_blocks_is_found() -> None:
@@ -198,7 +257,7 @@ def test_a_peak_within_the_last_milliseconds_is_found() -> None:
     ],
 )
 def test_higher_rates_are_oversampled_less(rate_hz: int, factor: int, expected: int) -> None:
-    assert bs1770.oversampling_at(rate_hz, factor=factor) == expected
+    assert oversampling_at(rate_hz, factor=factor) == expected
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 96_000, 192_000])
@@ -206,7 +265,7 @@ def test_true_peak_is_never_below_the_sample_peak(rate_hz: int) -> None:
     noise = changing_noise(2, rate_hz, seconds=2)
     noise[:, rate_hz:] *= 0.1
 
-    found = bs1770.levels(noise, rate_hz)
+    found = levels(noise, rate_hz)
 
     assert found.sample_peak == pytest.approx(float(np.abs(noise).max()), abs=0)
     assert found.true_peak >= found.sample_peak
@@ -222,22 +281,26 @@ def test_true_peak_is_never_below_the_sample_peak(rate_hz: int) -> None:
     ],
 )
 def test_loudness_range_passes_ebu_tech_3342(levels_db: list[float], expected_lu: float) -> None:
-    found = measure(stereo_tone([(level_db, 20) for level_db in levels_db]))
+    found = features(measure(stereo_tone([(level_db, 20) for level_db in levels_db])))
 
-    windows = means(found, steps=SHORT_TERM_STEPS, hop=GATING_HOP_STEPS)
+    range_lu, low, high = (
+        number(found[f"loudness_range_{end}"]) for end in ("lu", "low_lufs", "high_lufs")
+    )
+    assert range_lu == pytest.approx(expected_lu, abs=1)
+    assert high - low == pytest.approx(range_lu)
+    assert high == pytest.approx(max(levels_db), abs=0.1)
 
-    assert bs1770.loudness_range_lu(windows) == pytest.approx(expected_lu, abs=1)
 
-
-def test_twice_the_amplitude_is_6_02_db_more_in_everything_but_the_range() -> None:
+def test_twice_the_amplitude_is_6_02_db_more_in_every_level_but_no_distance() -> None:
     noise = changing_noise(2, 44_100, seconds=6)
 
-    before = features(bs1770.levels(noise, 44_100))
-    after = features(bs1770.levels(2 * noise, 44_100))
+    before = features(levels(noise, 44_100))
+    after = features(levels(2 * noise, 44_100))
 
     assert np.abs(2 * noise).max() > 1.0  # floats beyond full scale count as they are
     for name in before:
-        gain_db = 0.0 if name == "loudness_range_lu" else 20 * math.log10(2)
+        distance = name in ("loudness_range_lu", "crest_factor_db")
+        gain_db = 0.0 if distance else 20 * math.log10(2)
         assert after[name] == pytest.approx(number(before[name]) + gain_db, abs=1e-4), name
 
 
@@ -319,7 +382,7 @@ def test_a_constant_has_a_level_but_hardly_a_loudness() -> None:
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 192_000])
 @pytest.mark.parametrize("samples", [0, 1, 79, 80, 81, 7_999, 8_000, 12_345])
 def test_steps_are_the_whole_hundredths_of_a_second(rate_hz: int, samples: int) -> None:
-    steps = bs1770.step_sums(np.ones(samples), rate_hz)
+    steps = levels(np.ones((1, samples), np.float32), rate_hz).plain
 
     edges = [step * rate_hz // 100 for step in range(len(steps) + 2)]
     assert edges[-2] <= samples < edges[-1]
@@ -345,12 +408,23 @@ def test_what_came_before_a_window_leaves_nothing_in_it() -> None:
     assert after[-1] == alone[-1]
 
 
-def test_progress_is_reported_every_ten_seconds_and_at_the_end() -> None:
-    reported: list[float] = []
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("parts", [2, 7, 100])
+def test_the_levels_do_not_depend_on_how_the_samples_are_cut(channels: int, parts: int) -> None:
+    noise = changing_noise(channels, 44_100, seconds=2).T
+    places = np.sort(np.random.default_rng(parts).integers(0, len(noise) + 1, parts - 1))
+    meter = LevelMeter()
 
-    bs1770.levels(np.zeros((1, 200_000), dtype=np.float32), 8_000, tick=reported.append)
+    meter.begin(sample_rate_hz=44_100, channels=channels, expected_frames=None)
+    for block in np.split(noise, places):
+        meter.add(block)
+    meter.end()
 
-    assert reported == [10.0, 20.0, 25.0]
+    whole = levels(noise.T, 44_100)
+    np.testing.assert_allclose(meter.levels.weighted, whole.weighted, rtol=1e-12)
+    np.testing.assert_allclose(meter.levels.plain, whole.plain, rtol=1e-12)
+    assert meter.levels.true_peak == whole.true_peak > whole.sample_peak
+    assert meter.levels.mean_square == pytest.approx(whole.mean_square, rel=1e-12)
 
 
 def changing_noise(channels: int, rate_hz: int, *, seconds: int) -> Samples:
@@ -370,8 +444,8 @@ def stereo_tone(steps: list[tuple[float, float]]) -> Samples:
 
 
 def faded(signal: NDArray[np.float64], rate_hz: int) -> Samples:
-    """Fades of 50 ms: a sine that begins at once really does peak higher."""
-    ramp = np.minimum(np.arange(len(signal)) / (0.05 * rate_hz), 1.0)
+    """Fades of 10 ms, as Tech 3341 asks: a sine that begins at once really does peak higher."""
+    ramp = np.minimum(np.arange(len(signal)) / (0.01 * rate_hz), 1.0)
     return np.asarray(signal * ramp * ramp[::-1], dtype=np.float32)
 
 
@@ -379,16 +453,20 @@ def mono(signal: NDArray[np.float64]) -> Samples:
     return np.asarray(signal[np.newaxis], dtype=np.float32)
 
 
-def measure(samples: Samples) -> bs1770.Levels:
-    return bs1770.levels(samples, RATE_HZ)
+def levels(samples: Samples, rate_hz: int, *, factor: int = 4) -> Levels:
+    return Audio(samples, rate_hz).heard(LevelMeter.of(factor)).levels
 
 
-def means(found: bs1770.Levels, *, steps: int, hop: int) -> NDArray[np.float64]:
+def measure(samples: Samples) -> Levels:
+    return levels(samples, RATE_HZ)
+
+
+def means(found: Levels, *, steps: int, hop: int) -> NDArray[np.float64]:
     return bs1770.window_means(found.weighted, found.sample_rate_hz, steps=steps, hop=hop)
 
 
 def integrated(samples: Samples, rate_hz: int = RATE_HZ) -> float:
-    found = bs1770.levels(samples, rate_hz)
+    found = levels(samples, rate_hz)
     value = bs1770.integrated_lufs(means(found, steps=MOMENTARY_STEPS, hop=GATING_HOP_STEPS))
     return number(value)
 
@@ -398,7 +476,7 @@ def feature(samples: Samples, name: str) -> float:
 
 
 def true_peak_dbtp(samples: Samples, rate_hz: int, *, factor: int = 4) -> float:
-    found = bs1770.levels(samples, rate_hz, true_peak_oversampling=factor)
+    found = levels(samples, rate_hz, factor=factor)
     return 20 * math.log10(found.true_peak)
 
 

@@ -19,12 +19,16 @@ from stages.settings import LoudnessSettings
 FEATURES = [
     "integrated_lufs",
     "loudness_range_lu",
+    "loudness_range_low_lufs",
+    "loudness_range_high_lufs",
     "momentary_max_lufs",
     "short_term_max_lufs",
     "true_peak_dbtp",
     "sample_peak_dbfs",
     "rms_dbfs",
+    "crest_factor_db",
 ]
+RANGE = ["loudness_range_lu", "loudness_range_low_lufs", "loudness_range_high_lufs"]
 SERIES = {
     "momentary_lufs",
     "momentary_times_s",
@@ -75,11 +79,14 @@ def test_a_steady_sine_has_the_levels_known_on_paper(tmp_path: Path) -> None:
     assert features["mix"] == {
         "integrated_lufs": pytest.approx(lufs, abs=0.05),
         "loudness_range_lu": pytest.approx(0.0, abs=0.05),
+        "loudness_range_low_lufs": pytest.approx(lufs, abs=0.05),
+        "loudness_range_high_lufs": pytest.approx(lufs, abs=0.05),
         "momentary_max_lufs": pytest.approx(lufs, abs=0.05),
         "short_term_max_lufs": pytest.approx(lufs, abs=0.05),
         "true_peak_dbtp": pytest.approx(-20.0, abs=0.1),
         "sample_peak_dbfs": pytest.approx(-20.0, abs=0.01),
         "rms_dbfs": pytest.approx(-23.01, abs=0.01),
+        "crest_factor_db": pytest.approx(3.01, abs=0.01),
     }
 
 
@@ -117,7 +124,7 @@ def test_silence_is_null_in_features_and_the_floor_in_frames(tmp_path: Path) -> 
     assert reasons["mix"] == {
         **dict.fromkeys(FEATURES, SILENCE),
         "integrated_lufs": "no 400 ms above the gate of -70 LUFS",
-        "loudness_range_lu": "no 3 s above the gate of -70 LUFS",
+        **dict.fromkeys(RANGE, "no 3 s above the gate of -70 LUFS"),
     }
     for name in ("momentary_lufs", "short_term_lufs", "rms_dbfs"):
         assert set(frames[f"mix.{name}"].tolist()) == {-120.0}
@@ -143,7 +150,7 @@ def test_less_than_a_block_has_peaks_but_no_loudness(
 
     assert reasons["mix"] == {
         "integrated_lufs": "shorter than 0.4 s",
-        "loudness_range_lu": "shorter than 3 s",
+        **dict.fromkeys(RANGE, "shorter than 3 s"),
         "momentary_max_lufs": "shorter than 0.4 s",
         "short_term_max_lufs": "shorter than 3 s",
     }
@@ -157,7 +164,7 @@ def test_between_a_block_and_a_window_only_short_term_and_range_are_missing(
 ) -> None:
     _, reasons, _ = measured(tmp_path, {"mix": sine(seconds=2)})
 
-    assert set(reasons["mix"]) == {"loudness_range_lu", "short_term_max_lufs"}
+    assert set(reasons["mix"]) == {*RANGE, "short_term_max_lufs"}
 
 
 def test_a_source_without_samples_is_silence(tmp_path: Path) -> None:
@@ -175,6 +182,29 @@ def test_what_only_the_lfe_plays_has_a_peak_but_no_loudness(tmp_path: Path) -> N
 
     assert reasons["mix"]["momentary_max_lufs"] == SILENCE
     assert value(features, "mix", "sample_peak_dbfs") == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_square_wave_has_no_crest_and_noise_that_of_its_distribution(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sources = {
+        "square": 0.3 * np.sign(sine(seconds=1) + np.float32(1e-6)),
+        "noise": random.uniform(-0.5, 0.5, (2, 48_000)).astype(np.float32),
+    }
+
+    features, _, _ = measured(tmp_path, sources)
+
+    assert value(features, "square", "crest_factor_db") == pytest.approx(0.0, abs=1e-6)
+    assert value(features, "noise", "crest_factor_db") == pytest.approx(4.77, abs=0.05)
+
+
+def test_the_crest_factor_is_the_peak_over_the_rms_of_all_samples(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).standard_normal((2, 50_000), dtype=np.float32)
+    noise[1] *= 0.1
+
+    features, _, _ = measured(tmp_path, {"mix": noise})
+
+    expected = 20 * math.log10(np.abs(noise).max() / np.sqrt(np.mean(noise.astype(float) ** 2)))
+    assert value(features, "mix", "crest_factor_db") == pytest.approx(expected, abs=1e-6)
 
 
 def test_samples_beyond_full_scale_read_above_zero(tmp_path: Path) -> None:
@@ -218,7 +248,7 @@ def test_progress_of_several_sources_ends_at_the_length_of_the_track(tmp_path: P
     track = Track(sha256="0" * 64, sources=sources, tick=reported.append)
     Loudness(LoudnessSettings()).run(track, tmp_path)
 
-    assert reported == [5.0, 7.5, 12.5, 15.0]
+    assert reported == [7.5, 15.0]
 
 
 def measured(

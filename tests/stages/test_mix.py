@@ -13,7 +13,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from stages import collect
+from stages import collect, handover
 from stages import mix as mix_module
 from stages.audio import Audio
 from stages.base import Reason, TrackUnusable
@@ -466,12 +466,12 @@ def test_what_is_read_ahead_is_bounded() -> None:
             give(np.full((2, 1), number, dtype=np.float32))
             given.append(number)
 
-    blocks = mix_module._from_thread(produce)
+    blocks = handover.from_thread(produce, name="mix")
     for taken in range(1, 40):
         assert next(blocks)[0, 0] == taken - 1
-        while len(given) < taken + mix_module._BLOCKS_AHEAD:
+        while len(given) < taken + handover._BLOCKS_AHEAD:
             time.sleep(0)  # it will come
-        assert len(given) <= taken + mix_module._BLOCKS_AHEAD
+        assert len(given) <= taken + handover._BLOCKS_AHEAD
 
     assert [block[0, 0] for block in blocks] == list(range(39, 60))
 
@@ -481,7 +481,7 @@ def test_blocks_given_before_an_error_come_first() -> None:
         give(np.ones((2, 1), dtype=np.float32))
         raise ZeroDivisionError("in the thread")
 
-    blocks = mix_module._from_thread(produce)
+    blocks = handover.from_thread(produce, name="mix")
 
     assert next(blocks).shape == (2, 1)
     with pytest.raises(ZeroDivisionError, match="in the thread"):

@@ -39,6 +39,10 @@ def _click(level: float) -> Audio:
     return Audio(samples, 44_100)
 
 
+def _with_offset() -> Audio:
+    return Audio(song(seconds=4.0).samples + np.float32(0.3), 44_100)
+
+
 def _surround() -> Audio:
     stereo = song(seconds=4.0).samples
     return Audio(np.concatenate([stereo, 0.5 * stereo, 0.2 * stereo]), 44_100)
@@ -50,12 +54,16 @@ ODD: dict[str, Callable[[], Audio]] = {
     "nothing": lambda: _samples(1, 0),
     "one sample": lambda: _samples(1, 1, value=0.5),
     "10 ms": lambda: _samples(2, 441, value=0.1),
+    "one sample less than a frame": lambda: tone(440.0, seconds=2047 / 22_050, rate_hz=22_050),
+    "exactly a frame": lambda: tone(440.0, seconds=2048 / 22_050, rate_hz=22_050),
+    "fewer frames than a delta needs": lambda: tone(440.0, seconds=0.15),
     "silence": lambda: _samples(2, 3 * 44_100),
     "one step of 16 bits": lambda: _click(1 / 32_768),
     "a click of -70 dB": lambda: _click(10**-3.5),
     "noise of -106 dB": lambda: scaled(noise(), 1.2e-5),
     "quieter than silence": lambda: _samples(2, 3 * 44_100, value=1e-8),
     "constant": lambda: _samples(2, 3 * 44_100, value=0.7),
+    "music with an offset": _with_offset,
     "out of phase": lambda: Audio(tone(440.0).samples * _OPPOSED, 44_100),
     "clipped": _clipped,
     "far above full scale": lambda: Audio(song(seconds=3.0).samples * np.float32(1e4), 44_100),
@@ -131,7 +139,10 @@ def test_a_tone_is_the_same_tone_at_any_rate(
     assert isinstance(found, dict)
     expected = {
         "rms_dbfs": (-10.97, 0.01),  # of a sine of 0.4
+        "crest_factor_db": (3.01, 0.05),
         "centroid_mean_hz": (440.0, 12.0),
+        "zero_crossing_rate_p50": (2 * 440 / 22_050, 1 / 2048),
+        "rms_body_dbfs": (-10.97, 0.05),
         "tuning_cents": (0.0, 4.0),
         "loudness_db": (-11.8, 0.5),
     }
@@ -139,6 +150,32 @@ def test_a_tone_is_the_same_tone_at_any_rate(
         if name in found:
             assert found[name] == pytest.approx(value, abs=within), name
     assert found.get("key", "A") == "A"
+
+
+KNOWN = {
+    "constant": {
+        "rms_dbfs": 20 * math.log10(0.7),
+        "crest_factor_db": 0.0,
+        "zero_crossing_rate_mean": 0.0,
+        "zero_crossing_rate_p90": 0.0,
+        "onset_count": 1,
+    },
+    "clipped": {"sample_peak_dbfs": 0.0},
+    "one sample": {"sample_peak_dbfs": -6.02, "crest_factor_db": 0.0, "onset_count": 0},
+    "one click": {"crest_factor_db": 10 * math.log10(2 * 44_100), "rms_dbfs": -49.46},
+}
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_what_is_known_of_an_odd_sound_is_what_is_found(
+    stage: Stage[StageSettings], what: str, tmp_path: Path
+) -> None:
+    found = _run(stage, {"mix": ODD[what]()}, tmp_path / "out")["mix"]
+
+    assert isinstance(found, dict)
+    for name, value in KNOWN[what].items():
+        if name in found:
+            assert found[name] == pytest.approx(value, abs=0.01), name
 
 
 def test_surround_is_measured_as_its_downmix(stage: Stage[StageSettings], tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import librosa
 import numpy as np
 import pytest
 
+from pipeline.music.compose import compose
+from stages import rhythm
 from stages.analysis import RATE_HZ
 from stages.audio import Audio
 from stages.base import no_tick
@@ -45,6 +47,40 @@ def test_clicks_are_found_where_they_are_and_give_their_tempo() -> None:
     np.testing.assert_allclose(np.diff(found.series["beat_times_s"]), 0.5, atol=0.03)
     assert found.features["tempo_bpm"] == pytest.approx(120.0, rel=0.03)
     assert found.features["onsets_per_s"] == pytest.approx(1.9)
+
+
+def test_clicks_on_the_beat_have_its_interval_and_no_syncopation() -> None:
+    times_s = [0.5 * number for number in range(1, 20)]
+
+    found = _measured(clicks(times_s, seconds=10.0)).features
+
+    assert found["beat_interval_mean_s"] == pytest.approx(0.5, abs=0.003)
+    assert found["onset_interval_mean_s"] == pytest.approx(0.5, abs=0.003)
+    # A frame is 23 ms, so intervals differ by one.
+    assert found["onset_interval_p10_s"] == pytest.approx(0.5, abs=0.03)
+    assert found["onset_interval_p90_s"] == pytest.approx(0.5, abs=0.03)
+    assert found["beat_regularity"] == pytest.approx(1.0, abs=0.05)
+    assert found["onsets_on_beat_share"] == 1.0
+    assert found["syncopation"] == 0.0
+    assert found["evenness"] == 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 9])
+def test_the_rhythm_of_a_song_is_near_that_of_its_score(seed: int) -> None:
+    piece = compose(seed)
+    ends_s = 8.0
+    beats_s = [time_s for time_s in piece.beats_s() if time_s < ends_s]
+    onsets_s = [time_s for time_s in piece.all_onsets_s() if time_s < ends_s]
+    true = rhythm.features(np.array(onsets_s), np.array(beats_s))
+
+    found = _measured(song(seed, seconds=ends_s)).features
+
+    within = {
+        "beat_interval_mean_s": 0.01, "beat_regularity": 0.05, "onset_interval_p50_s": 0.03,
+        "onsets_on_beat_share": 0.1, "syncopation": 0.1, "evenness": 0.05,
+    }  # fmt: skip
+    for name, apart in within.items():
+        assert found[name] == pytest.approx(true[name], abs=apart), name
 
 
 def test_a_shift_by_whole_frames_moves_every_onset_by_as_much() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages import STAGES
+from stages.base import Track
 from stages.outputs import Missing, write_features, write_frames
+from tests.stages.sounds import song
 
 
 def test_features_are_keyed_by_source_then_feature(tmp_path: Path) -> None:
@@ -86,3 +90,20 @@ def test_frames_that_float32_cannot_hold_are_refused(tmp_path: Path, value: floa
         write_frames(tmp_path, {"mix": {"rms_dbfs": np.array([0.0, value])}})
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["loudness", "onsets", "chroma", "spectral"])
+def test_the_room_that_a_stage_asks_for_is_what_its_series_take(name: str, tmp_path: Path) -> None:
+    declared = STAGES[name]
+    module, _, kind = declared.target.partition(":")
+    audio, settings = song(seconds=16.0), declared.settings()
+
+    getattr(importlib.import_module(module), kind)(settings).run(
+        Track("0" * 64, {"mix": audio}), tmp_path
+    )
+
+    with np.load(tmp_path / "frames.npz") as frames:
+        taken = sum(values.nbytes for values in frames.values()) / audio.duration_s
+    assert declared.bytes_per_audio_s is not None
+    asked = declared.bytes_per_audio_s(settings)
+    assert 0.7 * asked < taken < 1.01 * asked
