@@ -66,19 +66,31 @@ def features(
     against: Annotated[
         str, typer.Option(help="Which other ways, comma-separated.")
     ] = "each-by-itself,loaded-once",
-    threads: Annotated[int, typer.Option(min=1, help="Of every way.")] = 1,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, max=4096, help="Of every way; ours once with each number given. Default: 1."
+        ),
+    ] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
     as_json: AsJson = False,
 ) -> int:
     """Take FILES' features as a script does and with `pipeline run`, in turn; compare time and values."""
     from pipeline.bench import feature_words as words
-    from pipeline.bench.features import RIVALS, Question, measure
+    from pipeline.bench.feature_ways import RIVALS
+    from pipeline.bench.features import Question, measure
 
     chosen = tuple(way for way in RIVALS if way in _named(against, RIVALS))
-    question = Question(files=tuple(files), against=chosen, runs=runs, threads=threads)
+    numbers = numbers_of_threads(threads)
+    question = Question(files=tuple(files), against=chosen, runs=runs, threads=numbers)
     measured = measure(question, environment=os.environ, say=say)
     put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))
     return 0
+
+
+def numbers_of_threads(given: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the numbers that are given, each once, in the order in which they are run."""
+    return tuple(sorted(set(given or (1,))))
 
 
 def _precision(given: str) -> Precision:

@@ -21,12 +21,12 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from pipeline.bench.feature_ways import Way
+
 Samples: TypeAlias = NDArray[np.floating]
 Values: TypeAlias = "NDArray[np.floating] | float"
 
 RATE_HZ = 22_050
-EACH_BY_ITSELF = "each-by-itself"
-LOADED_ONCE = "loaded-once"
 
 
 def _flux(y: Samples) -> Values:
@@ -40,6 +40,10 @@ MUSIC: dict[str, Callable[[Samples], Values]] = {
     "onset_times_s": lambda y: librosa.onset.onset_detect(y=y, sr=RATE_HZ, units="time"),
     "beat_times_s": lambda y: librosa.beat.beat_track(y=y, sr=RATE_HZ, units="time")[1],
     "chroma": lambda y: librosa.feature.chroma_cqt(y=y, sr=RATE_HZ),
+    "chroma_stft": lambda y: librosa.feature.chroma_stft(y=y, sr=RATE_HZ),
+    # Each of these two makes a constant-Q transform of its own, unless it is given one.
+    "chroma_cens": lambda y: librosa.feature.chroma_cens(y=y, sr=RATE_HZ),
+    "tonnetz": lambda y: librosa.feature.tonnetz(y=y, sr=RATE_HZ),
     "tuning_cents": lambda y: 100 * librosa.estimate_tuning(y=y, sr=RATE_HZ),
     "centroid_hz": lambda y: librosa.feature.spectral_centroid(y=y, sr=RATE_HZ)[0],
     "bandwidth_hz": lambda y: librosa.feature.spectral_bandwidth(y=y, sr=RATE_HZ)[0],
@@ -47,6 +51,7 @@ MUSIC: dict[str, Callable[[Samples], Values]] = {
     "flatness": lambda y: librosa.feature.spectral_flatness(y=y)[0],
     "contrast_db": lambda y: librosa.feature.spectral_contrast(y=y, sr=RATE_HZ),
     "mfcc": lambda y: librosa.feature.mfcc(y=y, sr=RATE_HZ),
+    "zero_crossing_rate": lambda y: librosa.feature.zero_crossing_rate(y)[0],
     "flux": _flux,
 }
 
@@ -76,7 +81,7 @@ def _loaded_once(file: Path) -> dict[str, Values]:
 def main() -> None:
     """Take the features of every file."""
     way, out, *files = sys.argv[1:]
-    take = {EACH_BY_ITSELF: _each_by_itself, LOADED_ONCE: _loaded_once}[way]
+    take = {Way.EACH_BY_ITSELF: _each_by_itself, Way.LOADED_ONCE: _loaded_once}[Way(way)]
     Path(out).mkdir(parents=True)
     for file in map(Path, files):
         np.savez(Path(out) / f"{file.name}.npz", **take(file))  # type: ignore[arg-type]

@@ -2,74 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from pipeline.bench.clips import Clip, gather
+from pipeline.bench.feature_differences import Difference, differences_between
+from pipeline.bench.feature_ways import RIVALS, Way
 from pipeline.bench.processes import Spent, python, spent
-from pipeline.errors import NotMeasured, Unfit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pipeline.errors import Unfit
+from pipeline.texts import counted
+from pipeline.threads import variables
 
 STAGES = ("loudness", "onsets", "chroma", "spectral")
 _NEEDED = ("librosa", "pyloudnorm", "soundfile", "scipy")
-_LIMITED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-class Way(StrEnum):
-    """How it can be done. All but the last are what ours is measured against."""
-
-    EACH_BY_ITSELF = "each-by-itself"
-    LOADED_ONCE = "loaded-once"
-    OURS = "ours"
-
-
-RIVALS = tuple(way for way in Way if way is not Way.OURS)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be measured."""
+    """What is to be measured.
+
+    `threads`: of ours, once with each number; the libraries of the others may use the largest.
+    """
 
     files: tuple[Path, ...]
     against: tuple[Way, ...] = RIVALS
     runs: int = 3
-    threads: int = 1
+    threads: tuple[int, ...] = (1,)
+
+    def ours(self, threads: int) -> str:
+        """Return what ours is called that uses so many threads."""
+        return Way.OURS if len(self.threads) == 1 else f"{Way.OURS}, {counted(threads, 'thread')}"
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far a feature of ours is from that of a script.
+class Took:
+    """What a way took: for a file of four seconds, nearly all of it start, and in every round."""
 
-    `largest`: of series, the largest difference over the largest value; of scalars the difference
-    itself, in their unit. Infinite where there are not as many values.
-    """
-
-    file: str
-    name: str
-    largest: float
+    start: Spent
+    rounds: tuple[Spent, ...]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The answer. `starts`: what each way takes for a file of four seconds, nearly all of it start."""
+    """The answer. `ours`: by the number of threads."""
 
     question: Question
     clips: tuple[Clip, ...]
-    starts: Mapping[Way, Spent]
-    rounds: tuple[Mapping[Way, Spent], ...]
+    rivals: Mapping[Way, Took]
+    ours: Mapping[int, Took]
     differences: tuple[Difference, ...]
 
 
@@ -85,83 +72,80 @@ def measure(
     """
     _check_libraries()
     plain = {name: value for name, value in environment.items() if "NIGHTSHIFT" not in name}
-    plain |= dict.fromkeys(_LIMITED, str(question.threads))
-    ways = (*question.against, Way.OURS)
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as name:
         folder = Path(name)
         clips = gather(question.files, folder / "music")
         _write_brief(folder / "brief")
-        bench = _Bench(folder / "out", threads=question.threads, environment=plain)
-        say("start of each way, with a file of four seconds")
-        bench.round(ways, folder / "brief", say=lambda line: None)  # what is compiled once
-        starts = bench.round(ways, folder / "brief", say=say)
+        bench = _Bench(question, folder / "out", environment=plain, say=say)
+        say("a file of four seconds, for what is compiled once")
+        bench.round(folder / "brief")
+        say("the same, for the start of each way")
+        starts = bench.round(folder / "brief")
         rounds = []
         for number in range(1, question.runs + 1):
             say(f"round {number} of {question.runs}")
-            rounds.append(bench.round(ways, folder / "music", say=say))
-        differences = bench.differences(question.against, [clip.name for clip in clips])
-    return Measured(question, tuple(clips), starts, tuple(rounds), tuple(differences))
+            rounds.append(bench.round(folder / "music"))
+        differences = tuple(bench.differences([clip.name for clip in clips]))
+    took = {name: Took(starts[name], tuple(one[name] for one in rounds)) for name in starts}
+    return Measured(
+        question,
+        tuple(clips),
+        rivals={way: took[way] for way in question.against},
+        ours={threads: took[question.ours(threads)] for threads in question.threads},
+        differences=differences,
+    )
 
 
 class _Bench:
     """Where the ways work."""
 
-    def __init__(self, folder: Path, *, threads: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        question: Question,
+        folder: Path,
+        *,
+        environment: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._question = question
         self._folder = folder
-        self._threads = threads
         self._environment = environment
+        self._say = say
 
-    def round(
-        self, ways: Sequence[Way], dataset: Path, *, say: Callable[[str], None]
-    ) -> dict[Way, Spent]:
-        """Do every way once, on all files of a folder."""
+    def round(self, dataset: Path) -> dict[str, Spent]:
+        """Do every way once, on all files of a folder; return what each took, by its name."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        took = {}
-        for way in ways:
-            took[way] = spent(
-                [self._command(way, dataset)], environment=self._environment, what=str(way)
-            )
-            say(f"  {way} {took[way].wall_s:.2f} s")
+        took: dict[str, Spent] = {}
+        for way in self._question.against:
+            most = max(self._question.threads)
+            took[way] = self._once(way, self._script(way, dataset), threads=most)
+        for threads in self._question.threads:
+            name = self._question.ours(threads)
+            took[name] = self._once(name, self._run(threads, dataset), threads=threads)
         return took
 
-    def _command(self, way: Way, dataset: Path) -> list[str]:
-        out = self._folder / way
-        if way is Way.OURS:
-            chosen = ("--stages", ",".join(STAGES), "--threads", self._threads)
-            return python("pipeline", "run", dataset, "--out", out, *chosen)
-        return python("pipeline.bench.feature_calls", way, out, *sorted(dataset.iterdir()))
+    def _once(self, name: str, command: Sequence[str], *, threads: int) -> Spent:
+        limited = {**self._environment, **variables(threads)}
+        took = spent([command], environment=limited, what=name)
+        self._say(f"  {name} {took.wall_s:.2f} s")
+        return took
 
-    def differences(self, against: Sequence[Way], names: Sequence[str]) -> list[Difference]:
+    def _script(self, way: Way, dataset: Path) -> list[str]:
+        files = sorted(dataset.iterdir())
+        return python("pipeline.bench.feature_calls", way, self._folder / way, *files)
+
+    def _run(self, threads: int, dataset: Path) -> list[str]:
+        chosen = ("--stages", ",".join(STAGES), "--threads", threads)
+        return python("pipeline", "run", dataset, "--out", self._out(threads), *chosen)
+
+    def _out(self, threads: int) -> Path:
+        return self._folder / f"{Way.OURS}-{threads}"
+
+    def differences(self, names: Sequence[str]) -> Iterator[Difference]:
         """Compare ours with the rivals, which are one another's equals: the first will do."""
-        found = []
-        for name in names if against else ():
-            ours = _ours(self._folder / Way.OURS / "tracks" / name)
-            with np.load(self._folder / against[0] / f"{name}.npz") as theirs:
-                for feature in theirs.files:
-                    if feature not in ours:
-                        raise NotMeasured("ours", "it did not do all", f"no {feature} of {name}")
-                    found.append(Difference(name, feature, _far(ours[feature], theirs[feature])))
-        return found
-
-
-def _ours(track: Path) -> dict[str, NDArray[np.floating] | float]:
-    """Return what a run wrote of a track: series, and scalars that are no null."""
-    found: dict[str, NDArray[np.floating] | float] = {}
-    for stage in STAGES:
-        features = json.loads((track / stage / "features.json").read_text())["mix"]
-        found |= {name: value for name, value in features.items() if value is not None}
-        with np.load(track / stage / "frames.npz") as series:
-            found |= {name.removeprefix("mix."): series[name] for name in series.files}
-    return found
-
-
-def _far(ours: NDArray[np.floating] | float, theirs: NDArray[np.floating]) -> float:
-    if np.ndim(theirs) == 0:
-        return abs(float(ours) - float(theirs))
-    if np.shape(ours) != np.shape(theirs):
-        return math.inf
-    largest = float(np.abs(theirs).max(initial=0.0)) or 1.0
-    return float(np.abs(ours - theirs).max(initial=0.0)) / largest
+        for way in self._question.against[:1]:
+            for threads in self._question.threads:
+                yield from differences_between(self._out(threads), self._folder / way, names)
 
 
 def _write_brief(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -22,10 +22,15 @@ def python(module: str, *arguments: object) -> list[str]:
 
 @dataclass(frozen=True)
 class Spent:
-    """What processes took: by the clock, and of the processor with all their children."""
+    """What processes took: by the clock, and of the processor with all their children.
+
+    `peak_bytes`: the memory of the largest of them all at its highest, and at least that of the
+    process that started them: the system counts what a child was before it became a program.
+    """
 
     wall_s: float
     cpu_s: float
+    peak_bytes: int
 
 
 def seconds(
@@ -45,27 +50,36 @@ def spent(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], 
     Raises:
         NotMeasured: one failed; with the last lines of what it printed.
     """
-    wall_s, cpu_before_s = 0.0, _children_s()
-    for command in commands:
-        start = time.monotonic()
-        done = subprocess.run(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        wall_s += time.monotonic() - start
-        if done.returncode != 0:
-            raise NotMeasured(what, ending(done.returncode), last_lines(done.stdout))
-    return Spent(wall_s, _children_s() - cpu_before_s)
+    took = [_one(command, environment, what=what) for command in commands]
+    return Spent(
+        wall_s=sum(one.wall_s for one in took),
+        cpu_s=sum(one.cpu_s for one in took),
+        peak_bytes=max((one.peak_bytes for one in took), default=0),
+    )
 
 
-def _children_s() -> float:
-    """Return the CPU seconds of all children that have ended, and of theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _one(command: Sequence[str], environment: Mapping[str, str], *, what: str) -> Spent:
+    start = time.monotonic()
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            output = process.stdout.read()
+            # Not `wait`, which forgets what this child and all of its own have used.
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        except BaseException:
+            process.kill()
+            raise
+    wall_s = time.monotonic() - start
+    if process.returncode != 0:
+        raise NotMeasured(what, ending(process.returncode), last_lines(output))
+    return Spent(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 def last_lines(output: bytes) -> str:
