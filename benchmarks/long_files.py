@@ -1,9 +1,11 @@
-"""What separating a file takes of memory, by the length of the file.
+"""What a file takes of memory in a lane, by the length of the file.
 
     python -m benchmarks.long_files --minutes 4 60 600
     python -m benchmarks.long_files --minutes 4 --model full.safetensors
+    python -m benchmarks.long_files --minutes 4 180 600 --stages loudness,onsets,chroma,spectral
 
-Without `--model` a network of htdemucs' segments but few channels, so that ten hours take minutes.
+Separation without `--model`: a network of htdemucs' segments but few channels, so that ten hours
+take minutes.
 Each file goes through `pipeline run` as a whole; the memory of the lane is looked at ten times a
 second.
 """
@@ -24,9 +26,10 @@ import numpy as np
 import psutil
 import soundfile as sf
 
+from benchmarks.music_clips import clip
+from pipeline.music.synth import RATE_HZ
 from tests.models import write_model
 
-_RATE_HZ = 44_100
 _TINY: dict[str, object] = {"channels": 8, "t_layers": 1, "t_heads": 4, "segment": Fraction(39, 5)}
 
 
@@ -36,15 +39,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, nargs="+", default=[4, 60, 600])
     parser.add_argument("--at", type=Path, default=None, help="Where files and stems are put.")
     parser.add_argument("--model", type=Path, default=None, help="As for `pipeline run`.")
+    parser.add_argument("--stages", default="separation", help="As for `pipeline run`.")
     asked = parser.parse_args()
     print("minutes  seconds  peak MB  MB at 10, 50 and 90 %")
     for minutes in asked.minutes:
         with tempfile.TemporaryDirectory(dir=asked.at) as folder:
             model = asked.model or write_model(Path(folder) / "tiny.safetensors", _TINY)
-            print(_line(minutes, Path(folder), model), flush=True)
+            print(_line(minutes, Path(folder), model, asked.stages), flush=True)
 
 
-def _line(minutes: int, folder: Path, model: Path) -> str:
+def _line(minutes: int, folder: Path, model: Path, stages: str) -> str:
     dataset = folder / "music"
     dataset.mkdir()
     _write(dataset / "long.flac", minutes)
@@ -52,7 +56,7 @@ def _line(minutes: int, folder: Path, model: Path) -> str:
     started = time.monotonic()
     run = subprocess.Popen(
         [
-            sys.executable, "-m", "pipeline", "run", str(dataset), "--stages", "separation",
+            sys.executable, "-m", "pipeline", "run", str(dataset), "--stages", stages,
             "--model", str(model), "--set", "decode.max_bytes=100000000000",
             "--set", "decode.max_duration_s=86400",
         ],
@@ -67,11 +71,11 @@ def _line(minutes: int, folder: Path, model: Path) -> str:
 
 
 def _write(path: Path, minutes: int) -> None:
-    """Write noise that fades in and out: every minute another level."""
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (60 * _RATE_HZ, 2)).astype(np.float32)
-    with sf.SoundFile(path, "w", _RATE_HZ, 2, subtype="PCM_16") as file:
+    """Write a minute of music again and again: every minute another level."""
+    music = clip(1, seconds=60).T
+    with sf.SoundFile(path, "w", RATE_HZ, 2, subtype="PCM_16") as file:
         for minute in range(minutes):
-            file.write(noise * np.float32(0.1 + 0.9 * (minute % 7) / 7))
+            file.write(music * np.float32(0.1 + 0.9 * (minute % 7) / 7))
 
 
 class _Watch:

@@ -571,6 +571,12 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     assert _loaded_by(f"import {module}").isdisjoint(HEAVY)
 
 
+def test_the_stages_that_give_librosa_s_numbers_load_no_librosa() -> None:
+    loaded = _loaded_by("import stages.loudness, stages.onsets, stages.chroma, stages.spectral")
+
+    assert loaded.isdisjoint({"librosa", "sklearn", "torch", "essentia"})
+
+
 def test_what_measures_loads_no_torch_beside_what_it_measures() -> None:
     loaded = _loaded_by("import pipeline.bench.separation, pipeline.bench.words")
 
