@@ -26,7 +26,7 @@ ONE_FRAME = Missing("a single frame, and so no change")
 
 _SILENT_MAGNITUDE = 1e-6 * FRAME_SAMPLES / 4  # what a sine of -120 dBFS has in its bin
 
-# So long a source stays in memory, 380 MB of it with its mel bands. A longer one is heard again.
+# So long a source stays in memory, 400 MB of it with its mel bands. A longer one is heard again.
 _KEEP_S = 3_600
 
 # What is kept is handed out in pieces that stay in the caches.

@@ -38,9 +38,9 @@ class MonoSink(ABC):
             self._stream = soxr.ResampleStream(
                 sample_rate_hz, self.sample_rate_hz, 1, dtype="float32", quality="HQ"
             )
-        # One more than that may come: soxr rounds. What does not come takes no memory.
-        expected = (expected_frames or -1) * self.sample_rate_hz // sample_rate_hz + 1
-        self.start(expected)
+        expected = (expected_frames or 0) * self.sample_rate_hz // sample_rate_hz
+        # One more may come, as soxr rounds. What does not come takes no memory.
+        self.start(expected + 1 if expected_frames else 0)
 
     def add(self, block: NDArray[np.float32]) -> None:
         if self.peak <= PEAK_OF_SILENCE:

@@ -28,8 +28,8 @@ _PITCHES_HZ = (150.0, 4000.0)
 class Pitches:
     """All peaks between 150 and 4,000 Hz that `piptrack` finds, frame by frame, and their tunings.
 
-    Noise has a hundred in every frame: beyond 16 millions (three hours of music, an hour of noise)
-    they are only counted, their strengths told apart to a part in 4,096.
+    White noise has a hundred in every frame: beyond 16 millions, an hour of that, they are only
+    counted, their strengths told apart to a part in 4,096.
 
     Args:
         bins_per_octave: one tuning for each number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping
@@ -134,6 +135,9 @@ def test_the_outputs_are_the_same_with_one_thread_and_with_several(tmp_path: Pat
         stages = "loudness,onsets,chroma,spectral"
         done = box.run("--stages", stages, "--threads", str(threads))
         assert done.returncode == 0, done.stderr
+        manifests = [json.loads(file.read_text()) for file in box.out.glob("tracks/*/*/m*.json")]
+        # What can decide bits is the libraries' number, and that is the same.
+        assert {one["numeric_path"]["threads"] for one in manifests} == {1}
         files = sorted(box.out.glob("tracks/*/*/f*"))
         written.append({str(file.relative_to(box.out)): file.read_bytes() for file in files})
 

@@ -5,6 +5,7 @@ import pytest
 
 from stages.audio import Audio
 from stages.downmix import to_mono, to_stereo
+from stages.mono import WholeMono
 from tests.stages.sounds import song
 
 
@@ -47,3 +48,20 @@ def test_nothing_stays_nothing_at_any_rate() -> None:
 
     assert nothing.at_rate(8_000).shape == (2, 0)
     assert nothing.mono(8_000).shape == (0,)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 96_000])
+@pytest.mark.parametrize("expected", [None, 1, 4_001, 1_000_000])
+def test_whatever_length_a_decoder_expects_one_channel_is_the_same(
+    rate_hz: int, expected: int | None
+) -> None:
+    music = song(seconds=0.5).samples.T[:4_001]
+    known, told = WholeMono(22_050), WholeMono(22_050)
+
+    for sink, frames in ((known, len(music)), (told, expected)):
+        sink.begin(sample_rate_hz=rate_hz, channels=2, expected_frames=frames)
+        sink.add(np.ascontiguousarray(music))
+        sink.end()
+
+    assert np.array_equal(told.samples, known.samples)
+    assert len(told.samples) == told.count > 0
