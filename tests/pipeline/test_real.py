@@ -30,12 +30,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def real(tmp_path: Path, model: Path) -> Sandbox:
-    return real_sandbox(tmp_path, model)
+    """A dataset of one's own. One thread: beside other tests, several wait for one another."""
+    box = real_sandbox(tmp_path, model)
+    box.environment["NIGHTSHIFT_THREADS"] = "1"
+    return box
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, music: Path) -> Sandbox:
-    """A dataset that one undisturbed run has done. Tests that share it leave it so."""
+    """A dataset that one undisturbed run has done, with as many threads as it takes by itself.
+
+    Tests that share it leave it so.
+    """
     box = real_sandbox(tmp_path_factory.mktemp("finished"), model)
     fill(box, music)
     done = box.run()
@@ -183,23 +189,22 @@ def test_help_and_status_take_at_most_three_times_the_imports_they_cannot_do_wit
     assert medians["status"] <= 3 * medians["imports"]
 
 
-def test_one_damaged_file_among_twenty_fails_alone(tmp_path: Path, model: Path) -> None:
-    box = real_sandbox(tmp_path, model)
+def test_one_damaged_file_among_twenty_fails_alone(real: Sandbox) -> None:
     for number in range(20):
-        box.add(f"t{number:02}.wav", seed=number, seconds=0.5, rate=44_100)
-    damaged = box.dataset / "t07.wav"
+        real.add(f"t{number:02}.wav", seed=number, seconds=0.5, rate=44_100)
+    damaged = real.dataset / "t07.wav"
     damaged.write_bytes(damaged.read_bytes()[:20_000])
 
-    done = box.run("--stages", "separation")
+    done = real.run("--stages", "separation")
 
     assert done.returncode == 1
-    jobs = {path: job for (path, _, scope), job in box.jobs().items() if scope == "mix"}
+    jobs = {path: job for (path, _, scope), job in real.jobs().items() if scope == "mix"}
     failed = jobs.pop("t07.wav")
     assert (failed["state"], failed["reason"]) == ("failed", "truncated")
     assert {job["state"] for job in jobs.values()} == {"done"}
     assert len(jobs) == 19
-    assert len(box.events("lane_started")) == 1
-    box.check()
+    assert len(real.events("lane_started")) == 1
+    real.check()
 
 
 @pytest.mark.parametrize(
@@ -211,25 +216,24 @@ def test_one_damaged_file_among_twenty_fails_alone(tmp_path: Path, model: Path) 
     ],
 )
 def test_what_is_asked_of_a_separation_stands_in_its_manifest_and_in_the_ledger(
-    tmp_path: Path, model: Path, settings: list[str], suffix: str, lossless: bool
+    real: Sandbox, settings: list[str], suffix: str, lossless: bool
 ) -> None:
-    box = real_sandbox(tmp_path, model)
-    box.add("a.wav", seconds=1, rate=44_100)
+    real.add("a.wav", seconds=1, rate=44_100)
 
-    done = box.run(
+    done = real.run(
         "--stages", "separation,loudness", *(word for one in settings for word in ("--set", one))
     )
 
     assert done.returncode == 0, done.stderr
-    folder = box.out / "tracks" / "a.wav" / "separation"
+    folder = real.out / "tracks" / "a.wav" / "separation"
     assert {path.stem for path in folder.glob(f"*{suffix}")} == STEMS
     facts = json.loads((folder / "manifest.json").read_text())["facts"]
     asked = dict(one.partition(".")[2].split("=") for one in settings)
     assert facts["lossless"] is lossless
     assert {key: str(facts[key]) for key in asked} == asked
-    features = box.sql("SELECT name, value FROM feature WHERE stage = 'separation'")
+    features = real.sql("SELECT name, value FROM feature WHERE stage = 'separation'")
     assert {row["name"]: row["value"] for row in features}["stems_residual_db"] == (
         pytest.approx(facts["residual_db"])
     )
-    stems = box.sql("SELECT DISTINCT source FROM feature WHERE scope = 'stems'")
+    stems = real.sql("SELECT DISTINCT source FROM feature WHERE scope = 'stems'")
     assert {row["source"] for row in stems} == STEMS
