@@ -88,8 +88,7 @@ class QuickSandbox(Sandbox):
 
     def processes(self) -> list[psutil.Process]:
         """Return what still runs of this sandbox; what was forked shows the zygote's environment."""
-        forked = [one for one in psutil.process_iter() if _is_forked_in(self.root, one)]
-        return super().processes() + forked
+        return super().processes() + forked_in(self.root)
 
     def keep(self) -> None:
         """Keep everything as it is now, to come back to."""
@@ -115,6 +114,11 @@ class QuickSandbox(Sandbox):
         was = flag.exists()
         flag.unlink(missing_ok=True)
         return was
+
+
+def forked_in(folder: Path) -> list[psutil.Process]:
+    """Return what was forked and works in a folder; it shows the zygote's environment."""
+    return [one for one in psutil.process_iter() if _is_forked_in(folder, one)]
 
 
 def _is_forked_in(folder: Path, process: psutil.Process) -> bool:
@@ -172,6 +176,7 @@ def _run(
         environment=box.environment,
         folder=str(box.root),
         streams=[str(stream) for stream in streams],
+        forks_children=True,
     )
     ends.append((code, streams[1].read_text()))
 
@@ -208,14 +213,17 @@ def serve() -> None:
 
     import pipeline.cli
     import pipeline.collecting
+    import pipeline.lane_stream
+    import pipeline.lane_tracks
     import pipeline.order
     import pipeline.progress
     import pipeline.sources
     import pipeline.supervisor
     import pipeline.verifying
-    import stages.decode
+    import stages.opening
+    import stages.rereading
 
-    loaded = (alembic.command, numpy, soundfile, pipeline.cli, pipeline.collecting, stages.decode)
+    loaded = (alembic.command, numpy, soundfile, pipeline.cli, pipeline.collecting, stages.opening)
     assert loaded
     gc.freeze()  # a collection in what is forked need not touch, and copy, what is here
     for line in sys.stdin:

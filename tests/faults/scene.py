@@ -15,10 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.sandbox import Sandbox
-from tests.zygote import Zygote
+from tests.sandbox import ROOT, Sandbox
+from tests.zygote import Zygote, forked_in
 
 TRACKS = 3
 _MENDING = {"retry", "verify", "gc", "rebuild"}
@@ -77,6 +78,8 @@ class Scene(Sandbox):
             environment=self.environment,
             folder=str(self.root),
             streams=[str(stream) for stream in streams],
+            # What a Python finds elsewhere, it finds when it starts.
+            forks_children=self.environment["PYTHONPATH"] == str(ROOT),
         )
         stdout, stderr = (stream.read_text(errors="replace") for stream in streams)
         return subprocess.CompletedProcess(arguments, code, stdout, stderr)
@@ -216,6 +219,10 @@ class Scene(Sandbox):
                 return [dict(row) for row in connection.execute(query)]
             finally:
                 connection.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what still runs of this scene."""
+        return super().processes() + forked_in(self.root)
 
     def _has_jobs(self) -> bool:
         return bool(self.sql("SELECT name FROM sqlite_master WHERE name = 'jobs'"))
