@@ -23,14 +23,14 @@ PARTS = 4  # the sweep is cut in parts that can run beside each other
 MANY_STEPS = 40  # a sweep over fewer would have missed most of them
 
 
-Make = Callable[..., Sandbox]
+Make = Callable[..., QuickSandbox]
 
 
 @pytest.fixture(scope="module")
 def make(zygote: Zygote) -> Make:
     """Make a dataset whose commands are forked: a sweep would import for each of hundreds."""
 
-    def made(root: Path, *, tracks: int, registry: str = "tests.fakes:ONE") -> Sandbox:
+    def made(root: Path, *, tracks: int, registry: str = "tests.fakes:ONE") -> QuickSandbox:
         box = QuickSandbox(root, zygote, registry=registry)
         box.add_many(tracks)
         return box
@@ -108,13 +108,6 @@ def test_a_lane_killed_at_any_step_is_started_again_by_the_same_run(
 EVERY = 6  # of the steps; all six parts are the whole sweep, half of it has to do in `make test`
 
 
-def _finished(root: Path, make: Make) -> Sandbox:
-    box = make(root, tracks=FEW)
-    assert box.run().returncode == 0
-    box.forget_calls()
-    return box
-
-
 def _peaks(box: Sandbox) -> dict[str, object]:
     """What each folder holds, whatever the manifests say of where they were made."""
     return {name: content for name, content in box.outputs().items() if "manifest" not in name}
@@ -133,10 +126,10 @@ def _swap(box: Sandbox) -> list[str]:
     return []
 
 
-def _calm(root: Path, make: Make, scene: Callable[[Sandbox], list[str]], role: str) -> Calm:
+def _calm(box: Sandbox, arguments: list[str], role: str) -> Calm:
     """Bring a scene in order without being disturbed."""
-    box = _finished(root, make)
-    assert box.run(*scene(box), kill=f"{role}:0").returncode == 0
+    box.forget_calls()
+    assert box.run(*arguments, kill=f"{role}:0").returncode == 0
     return Calm(box.steps(), _peaks(box))
 
 
@@ -154,17 +147,21 @@ def test_a_kill_while_outputs_are_replaced_or_moved_loses_and_mixes_up_nothing(
     tmp_path: Path,
     make: Make,
 ) -> None:
-    undisturbed = _calm(tmp_path / "calm", make, scene, role)
+    box = make(tmp_path, tracks=FEW)
+    assert box.run().returncode == 0
+    arguments = scene(box)
+    box.keep()
+    undisturbed = _calm(box, arguments, role)
+    assert undisturbed.outputs.keys() >= {"t00.wav/note/mine.txt"} or scene is _swap
     sweep = range(1 + part, undisturbed.steps + 1, EVERY)
     killed = 0
 
     for step in sweep:
-        box = _finished(tmp_path / str(step), make)
-        arguments = scene(box)
+        box.come_back()
         first = box.run(*arguments, kill=f"{role}:{step}")
         box.wait_until_gone()
         assert first.returncode in (0, -signal.SIGKILL), f"step {step}: {first.stderr}"
-        killed += (box.root / "killed").exists()
+        killed += box.killed()
 
         again = box.run(*arguments)
 
