@@ -205,8 +205,10 @@ def test_time_is_what_the_stages_took_before_and_unknown_for_those_that_never_ra
     assert after["expected_s"] > 0
 
 
-def test_the_disk_that_a_run_will_need_is_what_the_stages_declare(tmp_path: Path) -> None:
-    box = Sandbox(tmp_path, registry="tests.fakes:BULKY")
+def test_the_disk_that_a_run_will_need_is_what_the_stages_declare(
+    tmp_path: Path, zygote: Zygote
+) -> None:
+    box = QuickSandbox(tmp_path, zygote, registry="tests.fakes:BULKY")
     box.add("t.wav", seconds=2.0)
 
     plan = _plan(box, "--probe")

@@ -18,13 +18,14 @@ from pipeline.order import WorkOrder
 from stages.base import JsonValue
 from tests.sandbox import Sandbox
 from tests.stages.sounds import song
+from tests.zygote import QuickSandbox, Zygote
 
 THREADS = 4
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Sandbox:
-    return Sandbox(tmp_path, registry="tests.fakes:SIDE_BY_SIDE")
+def box(tmp_path: Path, zygote: Zygote) -> Sandbox:
+    return QuickSandbox(tmp_path, zygote, registry="tests.fakes:SIDE_BY_SIDE")
 
 
 def _done_utc(box: Sandbox) -> list[datetime]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -155,17 +154,16 @@ def test_after_a_signal_tracks_that_are_under_way_are_finished(sandbox: Sandbox)
     sandbox.check()
 
 
-def test_what_a_stage_decides_for_the_machine_is_kept_and_recorded(tmp_path: Path) -> None:
-    box = Sandbox(tmp_path, registry="tests.fakes:STAGES")
-    box.add("a.wav")
-    box.script({"decides": "7"})
+def test_what_a_stage_decides_for_the_machine_is_kept_and_recorded(sandbox: Sandbox) -> None:
+    sandbox.add("a.wav")
+    sandbox.script({"decides": "7"})
 
-    assert box.run("--stages", "separation").returncode == 0
-    box.script({"decides": "8"})
-    box.add("b.wav", seed=1)
-    assert box.run("--stages", "separation").returncode == 0
+    assert sandbox.run("--stages", "separation").returncode == 0
+    sandbox.script({"decides": "8"})
+    sandbox.add("b.wav", seed=1)
+    assert sandbox.run("--stages", "separation").returncode == 0
 
     # The second lane was told what the first had decided.
-    folders = [box.out / "tracks" / name / "separation" for name in ("a.wav", "b.wav")]
+    folders = [sandbox.out / "tracks" / name / "separation" for name in ("a.wav", "b.wav")]
     paths = [json.loads((one / "manifest.json").read_text())["numeric_path"] for one in folders]
     assert [path["flavour of this machine"] for path in paths] == ["7", "7"]
