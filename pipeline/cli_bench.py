@@ -88,6 +88,54 @@ def features(
     return 0
 
 
+@bench.command()
+def tagging(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
+    ],
+    families: Annotated[
+        str, typer.Option(help="Which families of models, comma-separated.")
+    ] = "musicnn",
+    against: Annotated[
+        str, typer.Option(help="Which other ways, comma-separated.")
+    ] = "each-by-itself,loaded-once",
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, max=4096, help="Of every way; ours once with each number given. Default: 1."
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    as_json: AsJson = False,
+) -> int:
+    """Show FILES to Essentia's models as a script does and with `pipeline run`, in turn; compare."""
+    from pipeline.bench import feature_words as words
+    from pipeline.bench.feature_ways import RIVALS
+    from pipeline.bench.features import Question, measure
+    from pipeline.bench.subjects import tagging as subject
+
+    question = Question(
+        files=tuple(files),
+        against=tuple(way for way in RIVALS if way in _named(against, RIVALS)),
+        runs=runs,
+        threads=numbers_of_threads(threads),
+        subject=subject(_families(families)),
+    )
+    measured = measure(question, environment=os.environ, say=say)
+    put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))
+    return 0
+
+
+def _families(given: str) -> tuple[str, ...]:
+    from stages.families import FAMILIES
+
+    names = tuple(name.strip() for name in given.split(","))
+    unknown = [name for name in names if name not in FAMILIES]
+    if unknown:
+        raise BadUsage(f"--families {unknown[0]}: give some of {', '.join(FAMILIES)}.")
+    return names
+
+
 def numbers_of_threads(given: Sequence[int] | None) -> tuple[int, ...]:
     """Return the numbers that are given, each once, in the order in which they are run."""
     return tuple(sorted(set(given or (1,))))

@@ -59,7 +59,11 @@ class Tracks:
         self._publisher = publisher
         self._reports = reports
         self._room = Room(order.room_bytes)
-        self._parallel = {name for name in stages if order.stages[name].declaration.parallel}
+        self._parallel = {
+            name
+            for name, stage in stages.items()
+            if order.stages[name].declaration.parallel and stage.parallel
+        }
         self._workers = order.tracks_at_once
         self._rest: queue.Queue[tuple[_Reading, Sequence[JobOrder]] | None] = queue.Queue(maxsize=1)
         self._at_work = 0

@@ -51,6 +51,8 @@ LIBRARIES: dict[str, tuple[str, str]] = {
     "typer": ("MIT", ""),
     "scipy": ("BSD-3-Clause", "its wheel brings parts under other free licences"),
     "numba": ("BSD-2-Clause", ""),
+    "onnxruntime": ("MIT", ""),
+    "onnx": ("Apache-2.0", ""),
     "torch": ("BSD-3-Clause", "its builds for GPUs bring NVIDIA's or AMD's libraries, with terms"),
     "demucs": ("MIT", "the code; the weights are another matter, see there"),
     "lameenc": ("LGPL-3.0-or-later", "comes with Demucs; used for MP3 stems"),

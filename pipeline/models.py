@@ -10,6 +10,7 @@ from pipeline.errors import BadUsage, Unreachable, WrongBytes
 from pipeline.fetching import Patience, Source, Watcher, download
 from pipeline.model_files import FileReport, ModelsFolder, State, oddity, pin_of
 from stages import catalogue
+from stages.families import FAMILIES
 from stages.published import Licence, PublishedFile, PublishedModel
 from stages.weights import fetch_command
 
@@ -111,20 +112,35 @@ def _finding(report: FileReport) -> Finding:
 def chosen(names: Sequence[str]) -> list[PublishedModel]:
     """Return the models of these names, what each needs before it.
 
+    Args:
+        names: of models, or of families of Essentia's: a backbone with all heads on it.
+
     Raises:
         BadUsage: there is no such model.
     """
     found: dict[str, PublishedModel] = {}
-    for name in names:
+    for name in (one for given in names for one in _of_family(given) or [given]):
         model = catalogue.CATALOGUE.get(name)
         if model is None:
             raise BadUsage(
                 f"there is no model {name} in the catalogue; pipeline models list shows it: "
-                f"{', '.join(catalogue.CATALOGUE)}."
+                f"{', '.join(catalogue.CATALOGUE)}. A family brings a backbone with all of its "
+                f"heads: {', '.join(FAMILIES)}."
             )
         for one in (*model.needs, name):
             found[one] = catalogue.CATALOGUE[one]
     return list(found.values())
+
+
+def _of_family(name: str) -> list[str]:
+    """Return the models of a family, none if it is not the name of one."""
+    if name not in FAMILIES:
+        return []
+    backbone = FAMILIES[name].backbone
+    return [
+        backbone,
+        *(one.name for one in catalogue.CATALOGUE.values() if one.needs == (backbone,)),
+    ]
 
 
 def agreed(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from stages.base import Declaration, Scope
-from stages.essentia_models import essentia_weights
 from stages.settings import (
     ChromaSettings,
     EssentiaSettings,
@@ -11,13 +10,15 @@ from stages.settings import (
     OnsetsSettings,
     SeparationSettings,
     SpectralSettings,
+    TaggingSettings,
     chroma_bytes,
-    essentia_bytes,
     loudness_bytes,
     onsets_bytes,
     separation_bytes,
     spectral_bytes,
+    tagging_bytes,
 )
+from stages.tagging_models import tagging_weights
 from stages.weights import demucs_weights
 
 _SPECTRA = ("numpy", "scipy", "numba", "soundfile", "soxr")
@@ -75,16 +76,28 @@ STAGES: dict[str, Declaration] = {
             parallel=True,
         ),
         Declaration(
+            name="tagging",
+            target="stages.tagging:Tagging",
+            version=1,
+            lane="features",
+            scopes=(Scope.MIX, Scope.STEMS),
+            settings=TaggingSettings,
+            extra="tagging",
+            # What runs the models is decided when they are loaded, and recorded with its version.
+            libraries=("numpy", "scipy", "soundfile", "soxr"),
+            weights=tagging_weights,
+            bytes_per_audio_s=tagging_bytes,
+            parallel=True,
+        ),
+        Declaration(
             name="essentia",
             target="stages.essentia:Essentia",
-            version=1,
+            version=2,
             lane="features",
             scopes=(Scope.MIX, Scope.STEMS),
             settings=EssentiaSettings,
             extra="essentia",
             libraries=("numpy", "soundfile", "soxr", "essentia-tensorflow"),
-            weights=essentia_weights,
-            bytes_per_audio_s=essentia_bytes,
         ),
         Declaration(
             name="separation",

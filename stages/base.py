@@ -167,11 +167,14 @@ class Stage(ABC, Generic[Settings]):
     `hears` is what it will ask of `Audio.heard`, so that one reading of a file does for all stages;
     None for `Audio.samples`, all of them in memory. Known once it is loaded.
 
+    `parallel` is False, once it is loaded, where a stage that was declared so cannot be it here.
+
     `decided` is what changes bits and was decided once for this machine: given before `load`, which
     adds what is missing. It is kept in `machine.json` and recorded with every result.
     """
 
     hears: tuple[Callable[[], Sink], ...] | None = None
+    parallel: bool = True
 
     def __init__(self, settings: Settings, *, device: str = "cpu") -> None:
         self.settings = settings

@@ -93,6 +93,56 @@ def _head(
     )
 
 
+# What heads of every family tell, with the hash of MusiCNN's.
+_TASKS = (
+    (
+        "danceability",
+        "danceability",
+        "874a4b86afc9e12de3f15a47baf9ff1ac676ace109c56203e26103f2259eb95e",
+    ),
+    (
+        "tonal_atonal",
+        "tonal or atonal",
+        "45a36e68a70a6692a60434ee3ae81df9bd5c402204fb04c3355c39f9e3d24aaf",
+    ),
+    (
+        "voice_instrumental",
+        "voice or instrumental",
+        "eb762cc7ee6751b2ea32179d3716e2d60a1d1a9e615b7e3b8be8a6f79d71675e",
+    ),
+    (
+        "mood_happy",
+        "mood: happy",
+        "d7382bc60304ea4578c298222968cd8d600c31252c7bf3e90b1f728ebb3ec36d",
+    ),
+    ("mood_sad", "mood: sad", "a5e908cf7f59e8c379ff7c7d138dd85416985fddaebb5de14ca4193200411f61"),
+    (
+        "mood_relaxed",
+        "mood: relaxed",
+        "1252d28ca7d2204e34e0cdf84a00aa2bc9627a87bdcf923df3aad39cfa69d2d9",
+    ),
+    (
+        "mood_aggressive",
+        "mood: aggressive",
+        "3b6eb5645e4b47a2ceb28ef3f8612f224640c583048770791b9fc6e8e5627a67",
+    ),
+    (
+        "mood_party",
+        "mood: party",
+        "765b096300ee1d92103cb0a122fc12c33882166fb94d37875284e82ce06322a1",
+    ),
+    (
+        "mood_acoustic",
+        "mood: acoustic",
+        "519ee3af8210fe32e021002a0094546aeb6fb5a59d22b7d53c48e4ee1ac9e6cc",
+    ),
+    (
+        "mood_electronic",
+        "mood: electronic",
+        "86c109b504fc6cf666c7513d684381a594218a552c3c954f212dd3a9d0c6cdc5",
+    ),
+)
+
 _FOUR = "four stems: drums, bass, other, vocals"
 
 CATALOGUE: dict[str, PublishedModel] = {
@@ -134,66 +184,7 @@ CATALOGUE: dict[str, PublishedModel] = {
             at="feature-extractors/musicnn",
             size_bytes=3_197_999,
         ),
-        _head(
-            "danceability",
-            "danceability",
-            "874a4b86afc9e12de3f15a47baf9ff1ac676ace109c56203e26103f2259eb95e",
-            on=_MUSICNN,
-        ),
-        _head(
-            "tonal_atonal",
-            "tonal or atonal",
-            "45a36e68a70a6692a60434ee3ae81df9bd5c402204fb04c3355c39f9e3d24aaf",
-            on=_MUSICNN,
-        ),
-        _head(
-            "voice_instrumental",
-            "voice or instrumental",
-            "eb762cc7ee6751b2ea32179d3716e2d60a1d1a9e615b7e3b8be8a6f79d71675e",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_happy",
-            "mood: happy",
-            "d7382bc60304ea4578c298222968cd8d600c31252c7bf3e90b1f728ebb3ec36d",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_sad",
-            "mood: sad",
-            "a5e908cf7f59e8c379ff7c7d138dd85416985fddaebb5de14ca4193200411f61",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_relaxed",
-            "mood: relaxed",
-            "1252d28ca7d2204e34e0cdf84a00aa2bc9627a87bdcf923df3aad39cfa69d2d9",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_aggressive",
-            "mood: aggressive",
-            "3b6eb5645e4b47a2ceb28ef3f8612f224640c583048770791b9fc6e8e5627a67",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_party",
-            "mood: party",
-            "765b096300ee1d92103cb0a122fc12c33882166fb94d37875284e82ce06322a1",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_acoustic",
-            "mood: acoustic",
-            "519ee3af8210fe32e021002a0094546aeb6fb5a59d22b7d53c48e4ee1ac9e6cc",
-            on=_MUSICNN,
-        ),
-        _head(
-            "mood_electronic",
-            "mood: electronic",
-            "86c109b504fc6cf666c7513d684381a594218a552c3c954f212dd3a9d0c6cdc5",
-            on=_MUSICNN,
-        ),
+        *(_head(task, what_for, sha256, on=_MUSICNN) for task, what_for, sha256 in _TASKS),
         _head(
             "deam",
             "valence and arousal, trained on DEAM",
@@ -215,8 +206,9 @@ CATALOGUE: dict[str, PublishedModel] = {
             None,
             at="feature-extractors/vggish",
         ),
-        _head("danceability", "danceability", None, on=_VGGISH),
-        _head("tonal_atonal", "tonal or atonal", None, on=_VGGISH),
+        *(_head(task, what_for, None, on=_VGGISH) for task, what_for, _ in _TASKS),
+        _head("deam", "valence and arousal, trained on DEAM", None, on=_VGGISH, version=2),
+        _head("emomusic", "valence and arousal, trained on emoMusic", None, on=_VGGISH, version=2),
         _essentia(
             _EFFNET,
             "EfficientNet, trained on Discogs",
@@ -235,6 +227,13 @@ CATALOGUE: dict[str, PublishedModel] = {
             "e1251f02cdc846445e2bc1fb3fe9963e32728c5c000e009188ae47c8963cb4c4",
             on=_EFFNET,
         ),
+        *(
+            _head(task, what_for, None, on=_EFFNET)
+            for task, what_for, _ in _TASKS
+            if task != "danceability"
+        ),
+        _head("mtg_jamendo_moodtheme", "56 moods and themes of Jamendo", None, on=_EFFNET),
+        _head("mtg_jamendo_instrument", "40 instruments of Jamendo", None, on=_EFFNET),
         _head(
             "approachability_regression",
             "approachability",

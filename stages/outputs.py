@@ -57,6 +57,8 @@ def write_features(out: Path, features: Mapping[str, Mapping[str, Scalar]]) -> N
 class FramesFile:
     """`frames.npz`: float32 arrays under `<source>.<name>`, without pickles; written as they come.
 
+    What comes in float16 stays so.
+
     The same arrays give the same bytes at any time: every member is stamped with 1980-01-01.
     """
 
@@ -76,13 +78,14 @@ class FramesFile:
         """Write the series of one source.
 
         Raises:
-            ValueError: a value is NaN or infinite in float32, or no number.
+            ValueError: a value is NaN or infinite in what it is written as, or no number.
         """
         for name, values in series.items():
             key = f"{source}.{name}"
             # The cast is also what keeps object arrays, and so pickles, out.
+            kind = np.float16 if np.asarray(values).dtype == np.float16 else np.float32
             with np.errstate(over="ignore"):
-                array = np.asarray(values, dtype=np.float32)
+                array = np.asarray(values, dtype=kind)
             if not np.isfinite(array).all():
                 raise ValueError(f"{key} holds values that are not finite")
             # A length that is not known beforehand may be beyond 4 GiB: NumPy does so, too.

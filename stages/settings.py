@@ -37,15 +37,23 @@ class SpectralSettings(StageSettings):
 
 
 class EssentiaSettings(StageSettings):
-    """Settings of the `essentia` stage.
+    """Settings of the `essentia` stage: none."""
 
-    `models`: `imported` takes those that are on this machine, `musicnn` asks for them, `none`
-    leaves them out. What enters the fingerprint is the weights' hashes.
+
+class TaggingSettings(StageSettings):
+    """Settings of the `tagging` stage.
+
+    `families` and `heads` say which models are asked for; all heads that are on this machine, if not
+    set. What enters the fingerprint is the weights' hashes. `backend`: ONNX Runtime where it is
+    installed, else Essentia's TensorFlow; on a CPU their numbers differ in the sixth place.
     """
 
-    models: Literal["imported", "musicnn", "none"] = Field(
-        default="imported", json_schema_extra=FREE
+    families: tuple[Literal["musicnn", "vggish", "effnet"], ...] = Field(
+        default=("musicnn",), min_length=1, json_schema_extra=FREE
     )
+    heads: tuple[str, ...] | None = Field(default=None, json_schema_extra=FREE)
+    embeddings: Literal["float32", "float16"] = "float32"
+    backend: Literal["auto", "onnx", "essentia"] = Field(default="auto", json_schema_extra=FREE)
 
 
 class SeparationSettings(StageSettings):
@@ -82,7 +90,12 @@ _SERIES_BYTES_PER_AUDIO_S = 250  # at a hop of 100 ms
 
 # Four bytes a value: one each 512 samples at 22,050 Hz; one each patch.
 _FRAME_VALUE_BYTES_PER_AUDIO_S = 4 * 22_050 / 512
-_MUSICNN_BYTES_PER_AUDIO_S = 4 * (50 + 200 + 1) / 1.488
+# Predictions and embeddings of a patch, and its time; seconds from one patch to the next.
+_PATCH_VALUES = {
+    "musicnn": (50, 200, 1.488),
+    "vggish": (0, 128, 0.93),
+    "effnet": (400, 1280, 0.992),
+}
 
 
 def separation_bytes(settings: StageSettings) -> float:
@@ -115,7 +128,9 @@ def spectral_bytes(settings: StageSettings) -> float:
     return (8 + 7 + settings.mfcc_count + 4 + 1) * _FRAME_VALUE_BYTES_PER_AUDIO_S
 
 
-def essentia_bytes(settings: StageSettings) -> float:
-    """Return what tags and embeddings of a second take on disk, about."""
-    assert isinstance(settings, EssentiaSettings)
-    return 0.0 if settings.models == "none" else _MUSICNN_BYTES_PER_AUDIO_S
+def tagging_bytes(settings: StageSettings) -> float:
+    """Return what predictions and embeddings of a second take on disk, about."""
+    assert isinstance(settings, TaggingSettings)
+    width = 2 if settings.embeddings == "float16" else 4
+    found = (_PATCH_VALUES[family] for family in settings.families)
+    return sum((4 * classes + width * values + 4) / every_s for classes, values, every_s in found)

@@ -29,7 +29,6 @@ from pipeline.music.score import Piece
 from stages import STAGES
 from stages.audio import Audio
 from stages.base import Stage, StageSettings, Track
-from stages.settings import EssentiaSettings
 
 STEM_ONSETS = "drums"
 
@@ -89,7 +88,7 @@ def _onset_f(true_s: list[float], found_s: Any) -> float:
 
 def _loaded(name: str) -> Stage[StageSettings]:
     module, _, kind = STAGES[name].target.partition(":")
-    settings = EssentiaSettings(models="none") if name == "essentia" else STAGES[name].settings()
+    settings = STAGES[name].settings()
     stage: Stage[StageSettings] = getattr(importlib.import_module(module), kind)(settings)
     stage.load()
     return stage

@@ -16,8 +16,6 @@ from pipeline.bench.features import Measured, Took
 from pipeline.machine import processor
 from pipeline.texts import aligned, counted
 
-_LIBRARIES = ("librosa", "pyloudnorm", "numpy", "scipy")
-
 
 def ratios(rival: Took, ours: Took, *, with_start: bool) -> list[float | None]:
     """Return how many times as long a rival took as ours did in the same round.
@@ -100,7 +98,9 @@ def _median(values: Sequence[float | None]) -> str:
 
 
 def _machine(measured: Measured) -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in measured.question.subject.told
+    )
     threads = " and ".join(counted(one, "thread") for one in measured.question.threads)
     return f"{threads} of {processor()}; {versions}"
 
@@ -130,11 +130,11 @@ def measured_json(measured: Measured) -> dict[str, Any]:
     """Return the measurement for programs; ours by its number of threads, also where it is one."""
     question, audio_s = measured.question, _audio_s(measured)
     return {
-        "bench": "features",
+        "bench": question.subject.name,
         "versions": {
             "nightshift": __version__,
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _LIBRARIES},
+            **{name: metadata.version(name) for name in question.subject.told},
         },
         "processor": processor(),
         "threads": list(question.threads),

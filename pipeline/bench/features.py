@@ -1,4 +1,4 @@
-"""What features cost here, against the ways of a script: whole processes in turn, values compared."""
+"""What stages cost here, against the ways of a script: whole processes in turn, values compared."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from pipeline.bench.clips import Clip, gather
 from pipeline.bench.feature_differences import Difference, differences_between
 from pipeline.bench.feature_ways import RIVALS, Way
 from pipeline.bench.processes import Spent, python, spent
+from pipeline.bench.subjects import FEATURES, Subject
 from pipeline.errors import Unfit
 from pipeline.texts import counted
 from pipeline.threads import variables
-
-STAGES = ("loudness", "onsets", "chroma", "spectral")
-_NEEDED = ("librosa", "pyloudnorm", "soundfile", "scipy")
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Question:
     against: tuple[Way, ...] = RIVALS
     runs: int = 3
     threads: tuple[int, ...] = (1,)
+    subject: Subject = FEATURES
 
     def ours(self, threads: int) -> str:
         """Return what ours is called that uses so many threads."""
@@ -70,7 +69,7 @@ def measure(
         Unfit: a library is missing.
         NotMeasured: a way failed.
     """
-    _check_libraries()
+    _check_libraries(question.subject)
     plain = {name: value for name, value in environment.items() if "NIGHTSHIFT" not in name}
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as name:
         folder = Path(name)
@@ -131,11 +130,14 @@ class _Bench:
         return took
 
     def _script(self, way: Way, dataset: Path) -> list[str]:
-        files = sorted(dataset.iterdir())
-        return python("pipeline.bench.feature_calls", way, self._folder / way, *files)
+        subject, files = self._question.subject, sorted(dataset.iterdir())
+        return python(subject.script, way, *subject.options, self._folder / way, *files)
 
     def _run(self, threads: int, dataset: Path) -> list[str]:
-        chosen = ("--stages", ",".join(STAGES), "--threads", threads)
+        subject = self._question.subject
+        chosen = ["--stages", ",".join(subject.stages), "--threads", threads]
+        for setting in subject.settings:
+            chosen += ["--set", setting]
         return python("pipeline", "run", dataset, "--out", self._out(threads), *chosen)
 
     def _out(self, threads: int) -> Path:
@@ -154,8 +156,8 @@ def _write_brief(folder: Path) -> None:
     soundfile.write(folder / "brief.wav", noise, 44_100)
 
 
-def _check_libraries() -> None:
-    missing = [library for library in _NEEDED if find_spec(library) is None]
+def _check_libraries(subject: Subject) -> None:
+    missing = [library for library in subject.needed if find_spec(library) is None]
     if missing:
         raise Unfit(
             f"{', '.join(missing)} is not installed, and a script needs it. "

@@ -144,6 +144,7 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
         "shutil.copyfile": "a measurement's dataset, in a temporary folder",
     },
     "pipeline/bench/feature_calls.py": {".mkdir": "a script's values, in a temporary folder"},
+    "pipeline/bench/tagging_calls.py": {".mkdir": "a script's values, in a temporary folder"},
     "pipeline/bench/features.py": {
         ".mkdir": "a measurement's dataset, in a temporary folder",
         "soundfile.write": "a measurement's dataset, in a temporary folder",

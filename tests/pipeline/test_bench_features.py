@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.bench.feature_differences import Difference, far
 from pipeline.bench.feature_ways import Way
 from pipeline.bench.features import Measured, Question, Took, measure
 from pipeline.bench.processes import Spent
+from pipeline.bench.subjects import FEATURES
 from pipeline.cli import main
 from pipeline.cli_bench import numbers_of_threads
 from pipeline.errors import Unfit
@@ -191,11 +193,11 @@ def test_a_way_that_is_not_known_is_refused(
     assert "--against magic: give some of each-by-itself, loaded-once" in capsys.readouterr().err
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "_NEEDED", ("librosa", "no_such_library"))
+def test_a_missing_library_is_named() -> None:
+    lacking = replace(FEATURES, needed=("librosa", "no_such_library"))
 
     with pytest.raises(Unfit, match="no_such_library is not installed"):
-        measure(Question(()), environment={}, say=print)
+        measure(Question((), subject=lacking), environment={}, say=print)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", "4097"])

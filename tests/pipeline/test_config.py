@@ -343,14 +343,14 @@ def test_variables_of_other_programs_are_nobody_s_business(
 def test_a_stage_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(
         BadUsage,
-        match=r"no stage lowdness\. Stages: loudness, onsets, chroma, spectral, essentia, separation",
+        match=r"no stage lowdness\. Stages: loudness, onsets, chroma, spectral, tagging, essentia, separation",
     ):
         _load(tmp_path, overrides={"stages": ["loudness", "lowdness"]})
 
 
 def test_no_stage_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        BadUsage, match="Stages: loudness, onsets, chroma, spectral, essentia, separation"
+        BadUsage, match="Stages: loudness, onsets, chroma, spectral, tagging, essentia, separation"
     ):
         _load(tmp_path, overrides={"stages": []})
 

@@ -24,6 +24,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.licences import LIBRARIES
+from pipeline.models import chosen
 from stages import catalogue
 from tests.small_catalogue import FILES, small
 from tests.web import Site, content, served
@@ -258,11 +259,20 @@ def test_a_mirror_is_laid_out_as_the_models_folder(
     assert [one.path for one in site.asked] == ["/mirror/one/one.safetensors"]
 
 
+def test_the_name_of_a_family_stands_for_its_backbone_and_all_heads_on_it() -> None:
+    names = [model.name for model in chosen(["musicnn", "htdemucs"])]
+
+    assert names[0] == "msd-musicnn-1"
+    assert len(names) == len(set(names)) == 1 + 12 + 1
+    assert {"danceability-msd-musicnn-1", "emomusic-msd-musicnn-2", "htdemucs"} <= {*names}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["fetch", "two"], "there is no model two in the catalogue"),
         (["fetch", "two"], "one, bag, sound-1, dance-1"),
+        (["fetch", "two"], "all of its heads: musicnn, vggish, effnet"),
         (["fetch", "one", "--from", "ftp://there"], "begins with https:// or http://"),
         (["fetch", "one", "--from", "http:///there"], "begins with https:// or http://"),
         (["fetch"], "NAME"),

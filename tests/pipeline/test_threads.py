@@ -18,6 +18,7 @@ EVERY_LIBRARY = {
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
 }
 needs_affinity = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="this system has no affinity"
@@ -117,7 +118,7 @@ def test_every_library_is_held_to_the_budget() -> None:
     found = variables(3)
 
     assert {name for name, value in found.items() if value == "3"} == EVERY_LIBRARY
-    assert found["TF_NUM_INTEROP_THREADS"] == "1"
+    assert found["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"  # or TensorFlow takes a whole card
 
 
 def test_a_library_that_is_imported_afterwards_keeps_to_the_variables() -> None:

@@ -15,7 +15,7 @@ from stages import STAGES
 from stages.audio import Audio
 from stages.base import Stage, StageSettings, Track
 from stages.downmix import to_mono
-from stages.settings import EssentiaSettings
+from tests.stages.small_models import small_models
 from tests.stages.sounds import noise, scaled, song, tone
 
 MEASURING = [name for name, declared in STAGES.items() if declared.lane == "features"]
@@ -77,14 +77,14 @@ ODD: dict[str, Callable[[], Audio]] = {
 
 
 @pytest.fixture(scope="module", params=MEASURING)
-def stage(request: pytest.FixtureRequest) -> Stage[StageSettings]:
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Stage[StageSettings]:
     declared = STAGES[request.param]
     module, _, kind = declared.target.partition(":")
-    settings = (
-        EssentiaSettings(models="none") if request.param == "essentia" else declared.settings()
-    )
-    made: Stage[StageSettings] = getattr(importlib.import_module(module), kind)(settings)
-    made.load()
+    made: Stage[StageSettings] = getattr(importlib.import_module(module), kind)(declared.settings())
+    with small_models(tmp_path_factory.mktemp("models")):
+        made.load()
     return made
 
 

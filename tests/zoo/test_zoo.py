@@ -16,6 +16,7 @@ from stages.base import Reason
 from stages.ffmpeg import find_ffmpeg
 from tests.listening import listening
 from tests.sandbox import Sandbox
+from tests.stages.small_models import give_vggish
 from tests.zoo.animal import Animal
 from tests.zoo.animals import animals, write
 from tests.zoo.table import NOT_TAKEN, expected
@@ -59,6 +60,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     if find_ffmpeg() is None:
         pytest.skip("no ffmpeg on this machine")
     box = Sandbox(tmp_path_factory.mktemp("zoo"), registry=None)
+    give_vggish(box.root, box.environment)
     with listening() as (port, calls):
         zoo = animals(port=port)
         write(box.dataset, zoo)

@@ -1,0 +1,1 @@
+"""Frozen TensorFlow graphs, and what runs them."""
