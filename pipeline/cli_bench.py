@@ -15,7 +15,20 @@ from pipeline.errors import BadUsage
 from pipeline.options import AsJson
 
 if TYPE_CHECKING:
+    from pipeline.bench.subjects import Subject
     from pipeline.bench.ways import Precision, Way
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
+]
+Against = Annotated[str, typer.Option(help="Which other ways, comma-separated.")]
+Runs = Annotated[int, typer.Option(min=1, help="How often each way is run.")]
+Threads = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=1, max=4096, help="Of every way; ours once with each number given. Default: 1."
+    ),
+]
 
 bench = typer.Typer(
     no_args_is_help=True, help="Speeds on this machine, against the other ways to do it."
@@ -24,18 +37,14 @@ bench = typer.Typer(
 
 @bench.command()
 def separation(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
-    ],
+    files: Files,
     model: Annotated[
         str, typer.Option(help="Catalogue name, folder or safetensors file.")
     ] = "htdemucs",
     precision: Annotated[str, typer.Option(help="exact, balanced or fast.")] = "exact",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or rocm.")] = "cpu",
-    against: Annotated[
-        str, typer.Option(help="Which other ways, comma-separated.")
-    ] = "cli-per-file,cli-in-one-call,apply-model",
-    runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    against: Against = "cli-per-file,cli-in-one-call,apply-model",
+    runs: Runs = 3,
     as_json: AsJson = False,
 ) -> int:
     """Separate FILES with Demucs' own ways and with `pipeline run`, in turn; compare time and stems."""
@@ -60,66 +69,55 @@ def separation(
 
 @bench.command()
 def features(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
-    ],
-    against: Annotated[
-        str, typer.Option(help="Which other ways, comma-separated.")
-    ] = "each-by-itself,loaded-once",
-    threads: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1, max=4096, help="Of every way; ours once with each number given. Default: 1."
-        ),
-    ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    files: Files,
+    against: Against = "each-by-itself,loaded-once",
+    threads: Threads = None,
+    runs: Runs = 3,
     as_json: AsJson = False,
 ) -> int:
     """Take FILES' features as a script does and with `pipeline run`, in turn; compare time and values."""
-    from pipeline.bench import feature_words as words
-    from pipeline.bench.feature_ways import RIVALS
-    from pipeline.bench.features import Question, measure
+    from pipeline.bench.subjects import FEATURES
 
-    chosen = tuple(way for way in RIVALS if way in _named(against, RIVALS))
-    numbers = numbers_of_threads(threads)
-    question = Question(files=tuple(files), against=chosen, runs=runs, threads=numbers)
-    measured = measure(question, environment=os.environ, say=say)
-    put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))
-    return 0
+    return _against_a_script(FEATURES, files, against, threads, runs, as_json=as_json)
 
 
 @bench.command()
 def tagging(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILES...", help="Files of audio.", show_default=False)
-    ],
+    files: Files,
     families: Annotated[
         str, typer.Option(help="Which families of models, comma-separated.")
     ] = "musicnn",
-    against: Annotated[
-        str, typer.Option(help="Which other ways, comma-separated.")
-    ] = "each-by-itself,loaded-once",
-    threads: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1, max=4096, help="Of every way; ours once with each number given. Default: 1."
-        ),
-    ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="How often each way is run.")] = 3,
+    against: Against = "each-by-itself,loaded-once",
+    threads: Threads = None,
+    runs: Runs = 3,
     as_json: AsJson = False,
 ) -> int:
     """Show FILES to Essentia's models as a script does and with `pipeline run`, in turn; compare."""
+    from pipeline.bench import subjects
+
+    subject = subjects.tagging(_families(families))
+    return _against_a_script(subject, files, against, threads, runs, as_json=as_json)
+
+
+def _against_a_script(
+    subject: Subject,
+    files: Sequence[Path],
+    against: str,
+    threads: Sequence[int] | None,
+    runs: int,
+    *,
+    as_json: bool,
+) -> int:
     from pipeline.bench import feature_words as words
     from pipeline.bench.feature_ways import RIVALS
     from pipeline.bench.features import Question, measure
-    from pipeline.bench.subjects import tagging as subject
 
     question = Question(
         files=tuple(files),
         against=tuple(way for way in RIVALS if way in _named(against, RIVALS)),
         runs=runs,
         threads=numbers_of_threads(threads),
-        subject=subject(_families(families)),
+        subject=subject,
     )
     measured = measure(question, environment=os.environ, say=say)
     put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.base import FREE, StageSettings
+from stages.families import FAMILIES
+from stages.graphs.backends import Backend
 from stages.stem_formats import StemFormat
 
 
@@ -53,7 +55,7 @@ class TaggingSettings(StageSettings):
     )
     heads: tuple[str, ...] | None = Field(default=None, json_schema_extra=FREE)
     embeddings: Literal["float32", "float16"] = "float32"
-    backend: Literal["auto", "onnx", "essentia"] = Field(default="auto", json_schema_extra=FREE)
+    backend: Backend = Field(default="auto", json_schema_extra=FREE)
 
 
 class SeparationSettings(StageSettings):
@@ -90,12 +92,8 @@ _SERIES_BYTES_PER_AUDIO_S = 250  # at a hop of 100 ms
 
 # Four bytes a value: one each 512 samples at 22,050 Hz; one each patch.
 _FRAME_VALUE_BYTES_PER_AUDIO_S = 4 * 22_050 / 512
-# Predictions and embeddings of a patch, and its time; seconds from one patch to the next.
-_PATCH_VALUES = {
-    "musicnn": (50, 200, 1.488),
-    "vggish": (0, 128, 0.93),
-    "effnet": (400, 1280, 0.992),
-}
+# How many predictions and embeddings a patch has.
+_PATCH_VALUES = {"musicnn": (50, 200), "vggish": (0, 128), "effnet": (400, 1280)}
 
 
 def separation_bytes(settings: StageSettings) -> float:
@@ -132,5 +130,8 @@ def tagging_bytes(settings: StageSettings) -> float:
     """Return what predictions and embeddings of a second take on disk, about."""
     assert isinstance(settings, TaggingSettings)
     width = 2 if settings.embeddings == "float16" else 4
-    found = (_PATCH_VALUES[family] for family in settings.families)
-    return sum((4 * classes + width * values + 4) / every_s for classes, values, every_s in found)
+    return sum(
+        (4 * predictions + width * embeddings + 4) / FAMILIES[family].hop_s
+        for family in settings.families
+        for predictions, embeddings in [_PATCH_VALUES[family]]
+    )

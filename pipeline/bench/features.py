@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -157,9 +157,17 @@ def _write_brief(folder: Path) -> None:
 
 
 def _check_libraries(subject: Subject) -> None:
-    missing = [library for library in subject.needed if find_spec(library) is None]
+    missing = [library for library in subject.needed if not _is_installed(library)]
     if missing:
         raise Unfit(
             f"{', '.join(missing)} is not installed, and a script needs it. "
             f"Install it with: pip install {' '.join(missing)}"
         )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

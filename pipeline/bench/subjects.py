@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Subject:
     """Stages, with settings as `--set` takes them, against a module that is run as a script.
 
-    `options` are what the script is told first; `needed` are the modules that the script imports, `told` the distributions whose versions matter.
+    `options` are what the script is told first, `needed` the distributions that it imports, `told`
+    those whose versions matter.
     """
 
     name: str
@@ -36,7 +37,7 @@ def tagging(families: tuple[str, ...]) -> Subject:
         name="tagging",
         stages=("tagging",),
         script="pipeline.bench.tagging_calls",
-        needed=("essentia",),
+        needed=("essentia-tensorflow",),
         told=("essentia-tensorflow", "onnxruntime", "numpy"),
         settings=(f"tagging.families={list(families)}",),
         options=(",".join(families),),

@@ -27,8 +27,12 @@ _FATAL_ONLY = 4
 class OnnxNetwork:
     """Runs a graph on one thread: tracks side by side are the better axis. Any thread may call.
 
+    Args:
+        batch: how many rows the graph was made for, if that is fixed. `like` tries whether it is.
+
     Raises:
         UnknownGraph: it is no graph, or does what is not known here.
+        Exception: ONNX Runtime cannot load it; its errors have no common root.
     """
 
     any_thread = True
