@@ -95,7 +95,7 @@ def _weights(folder: ModelsFolder) -> Iterator[Owned]:
             licence.title.partition(":")[0],
             licence.title.partition(":")[2].strip() or licence.title,
             licence.words,
-            url=licence.url,
+            url=licence.url or None,
             covers=tuple(model.name for model in models if model.licence.key == licence.key),
             accepted_utc=accepted.get(licence.key),
         )

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pipeline.artifacts import make_folders, replace_json, sync_file, sync_folder, write_synced
 from pipeline.errors import Unfit
 from stages.base import JsonValue
-from stages.published import Licence, PublishedFile, PublishedModel
+from stages.published import Licence, PublishedFile, PublishedModel, folder_of
 
 ACCEPTED = "accepted-licences.json"
 _LOCK = "models.lock"
@@ -65,8 +65,8 @@ class ModelsFolder:
         self.root = root
 
     def place(self, model: PublishedModel, file: PublishedFile) -> Path:
-        """Return where a file belongs."""
-        return self.root / model.folder / file.name
+        """Return where a file belongs; one that ships lies in the package, not here."""
+        return folder_of(model, self.root) / file.name
 
     def expected(self, model: PublishedModel, file: PublishedFile) -> str | None:
         """Return the SHA-256 that a file must have, None where it is to be pinned yet."""

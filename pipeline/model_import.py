@@ -55,6 +55,8 @@ def bring(
         found = known.look(path, named=named)
         if isinstance(found, Finding):
             done.findings.append(found)
+        elif found is not None and found.model.ships:
+            done.here.append(path)
         elif found is not None:
             recognised.setdefault(folder.place(found.model, found.file), found)
     new = agreed([one.model for one in recognised.values()], folder, agree=agree)
@@ -77,8 +79,10 @@ class _Known:
 
     def __init__(self, folder: ModelsFolder) -> None:
         self._folder = folder
-        files = [(model, file) for model in catalogue.CATALOGUE.values() for file in model.files]
-        self._by_hash = {file.sha256: (model, file) for model, file in files if file.sha256}
+        models = catalogue.CATALOGUE.values()
+        every = [(model, file) for model in models for file in model.files]
+        files = [(model, file) for model, file in every if not model.ships]
+        self._by_hash = {file.sha256: (model, file) for model, file in every if file.sha256}
         self._by_name = {file.name: (model, file) for model, file in files}
         self._suffixes = {Path(file.name).suffix for _, file in files if file.sha256}
 

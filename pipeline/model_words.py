@@ -41,6 +41,7 @@ def model_json(report: ModelReport) -> dict[str, Any]:
         "licence": report.model.licence.key,
         "licence_accepted_utc": report.accepted_utc,
         "needs": list(report.model.needs),
+        "ships": report.model.ships,
         "files": [_file_json(file) for file in report.files],
     }
 
@@ -48,7 +49,7 @@ def model_json(report: ModelReport) -> dict[str, Any]:
 def _file_json(report: FileReport) -> dict[str, Any]:
     return {
         "path": str(report.path),
-        "url": report.file.url,
+        "url": report.file.url or None,
         "state": report.state,
         "bytes": report.size_bytes if report.size_bytes is not None else report.file.size_bytes,
         "sha256": report.expected,
@@ -67,7 +68,7 @@ def listed(root: Path) -> str:
 def fetched(done: Fetched, root: Path) -> str:
     """Return what a fetch brought."""
     come = sum(file.size_bytes or 0 for file in done.brought)
-    lines = []
+    lines = [f"{one.name} ships with Nightshift and needs no fetching." for one in done.shipped]
     if done.here:
         lines.append(f"{counted(len(done.here), 'file')} here already, and right.")
     if done.brought:

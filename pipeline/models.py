@@ -12,7 +12,7 @@ from pipeline.model_files import FileReport, ModelsFolder, State, oddity, pin_of
 from stages import catalogue
 from stages.families import FAMILIES
 from stages.published import Licence, PublishedFile, PublishedModel
-from stages.weights import fetch_command
+from stages.weights import mend
 
 Agree = Callable[[Licence], bool]
 
@@ -42,7 +42,7 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class Finding:
-    """A file that is not what it should be, and the command that mends it."""
+    """A file that is not what it should be, and what mends it."""
 
     what: str
     model: str
@@ -63,10 +63,11 @@ class Verified:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch brought, and what was here before."""
+    """What a fetch brought, what was here before, and what ships with Nightshift."""
 
     brought: list[FileReport] = field(default_factory=list)
     here: list[FileReport] = field(default_factory=list)
+    shipped: list[PublishedModel] = field(default_factory=list)
 
 
 def listed(folder: ModelsFolder) -> Iterator[ModelReport]:
@@ -78,14 +79,14 @@ def listed(folder: ModelsFolder) -> Iterator[ModelReport]:
 
 
 def verify(folder: ModelsFolder) -> Verified:
-    """Hash everything that is there, and name what is damaged, incomplete or unproven."""
+    """Hash everything that is there or ships, and name what is damaged, incomplete or unproven."""
     reports = {model.name: folder.look_at(model) for model in catalogue.CATALOGUE.values()}
-    begun = {
-        name: catalogue.CATALOGUE[name]
-        for name, files in reports.items()
-        if any(file.state is not State.MISSING for file in files)
-    }
-    used = {*begun, *(need for model in begun.values() for need in model.needs)}
+    begun = [
+        model
+        for name, model in catalogue.CATALOGUE.items()
+        if model.ships or any(file.state is not State.MISSING for file in reports[name])
+    ]
+    used = {name for model in begun for name in (model.name, *model.needs)}
     found = Verified(
         hashed=sum(file.found is not None for files in reports.values() for file in files)
     )
@@ -105,7 +106,7 @@ def _finding(report: FileReport) -> Finding:
         file=str(report.path),
         expected=report.expected,
         found=report.trouble or report.found,
-        mend=fetch_command(report.model.name),
+        mend=mend(report.model.name),
     )
 
 
@@ -183,10 +184,12 @@ def fetch(
     if base_url is not None and not _is_http(base_url):
         raise BadUsage(f"{base_url}: a mirror is an address that begins with https:// or http://.")
     models = chosen(names)
-    looked = [report for model in models for report in folder.look_at(model)]
+    done = Fetched(shipped=[model for model in models if model.ships])
+    looked = [report for model in models if not model.ships for report in folder.look_at(model)]
+    if not looked:
+        return done
     to_come = [report for report in looked if report.state is not State.THERE]
     new = agreed([report.model for report in to_come], folder, agree=agree)
-    done = Fetched()
     with folder.held(say=watcher.say):
         folder.accept(*new)
         for before in looked:

@@ -1,6 +1,6 @@
 """Published weights: where each file is, pinned to a revision and a SHA-256, and whose it is.
 
-Facts only; nothing here reads, loads or fetches. What fetches is `pipeline models`.
+What has no address ships with the package. Facts only; nothing here reads, loads or fetches. What fetches is `pipeline models`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from stages.published import (
     DEMUCS_WEIGHTS,
     ESSENTIA,
     ESSENTIA_MODELS,
+    NIGHTSHIFT_MODELS,
     Kind,
     PublishedFile,
     PublishedModel,
@@ -176,6 +177,21 @@ CATALOGUE: dict[str, PublishedModel] = {
             ("5c90dfd2", "d2a1745f0744721f6b8ca5bf469b67c651ea5ed1b52998cab033b2158609d411"),
             at="adefossez/HTDemucs-6s/resolve/3c5ee475be622df764938de97e4281a7b07ffa58",
             size_bytes=54_885_744,
+        ),
+        PublishedModel(
+            name="nano",
+            kind=Kind.SEPARATION,
+            what_for=f"{_FOUR}; small, for trying out; ships with Nightshift",
+            folder="bundled",
+            files=(
+                PublishedFile(
+                    "nano.safetensors",
+                    url="",
+                    sha256="8f905b70e83a3435954a676c280ee786ce5e73f52efa6b1306dc11555410eb15",
+                    size_bytes=5_115_824,
+                ),
+            ),
+            licence=NIGHTSHIFT_MODELS,
         ),
         _essentia(
             _MUSICNN,

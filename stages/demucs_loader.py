@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch.overrides import TorchFunctionMode
 
 from stages.base import StageBlocked
-from stages.weights import OWN_WEIGHTS, ModelFiles, WeightFile, fetch_command
+from stages.weights import OWN_WEIGHTS, ModelFiles, WeightFile, mend
 
 _CLASSES: dict[str, type[Demucs] | type[HDemucs] | type[HTDemucs]] = {
     "demucs.htdemucs.HTDemucs": HTDemucs,
@@ -267,11 +267,11 @@ def _check_bytes(file: WeightFile) -> None:
                 _refuse(file.path, "header", header_bytes, f"must be at most {_MAX_HEADER_BYTES}")
             found = hashlib.file_digest(opened, "sha256").hexdigest() if file.sha256 else ""
     except OSError as error:
-        raise StageBlocked(f"{file.path} cannot be read: {error.strerror}", _remedy()) from error
+        raise StageBlocked(f"{file.path} cannot be read: {error.strerror}", _mend(file)) from error
     if found != file.sha256:
         raise StageBlocked(
-            f"{file.path} has the SHA-256 {found}, not {file.sha256}: a broken or changed download",
-            f"Fetch it again with:\n  {fetch_command(file.model)}",
+            f"{file.path} has the SHA-256 {found}, not {file.sha256}: broken, or changed since",
+            _mend(file),
         )
 
 
@@ -401,6 +401,10 @@ def _check_no_meta(path: Path, network: Network) -> None:
 def _refuse(path: Path, key: str, value: object, why: str) -> NoReturn:
     shown = reprlib.repr(value) if not isinstance(value, str) else value[:120]
     raise StageBlocked(f"{path}: {key} = {shown} {why}", _remedy())
+
+
+def _mend(file: WeightFile) -> str:
+    return f"What mends it:\n  {mend(file.model)}" if file.model else _remedy()
 
 
 def _remedy() -> str:

@@ -11,6 +11,9 @@ from stages.base import StageBlocked
 ESSENTIA = "essentia"
 """Where Essentia's models lie in the models folder: flat, each `NAME.pb` with its `NAME.json`."""
 
+PACKAGE = Path(__file__).parent
+"""What the folders of models that ship with Nightshift lie in."""
+
 
 class Kind(StrEnum):
     """What a model is: a separator, an embedding of the sound, or a head on an embedding."""
@@ -22,7 +25,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Licence:
-    """What the owner of weights asks, in words to be read before they are fetched."""
+    """What the owner of weights asks, in words to be read before they are fetched.
+
+    `url` is empty where the words are Nightshift's own.
+    """
 
     key: str
     title: str
@@ -32,7 +38,7 @@ class Licence:
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file at its pinned address.
+    """One file at its pinned address; `url` is empty for one that ships with Nightshift.
 
     `sha256` is None where its owner publishes none: what is met first is pinned then, and every
     later copy is held against that. `size_bytes` is None where it is not known beforehand.
@@ -48,6 +54,8 @@ class PublishedFile:
 class PublishedModel:
     """One model. `folder` is where it lies in the models folder, `needs` what it cannot do without.
 
+    One whose files have no address ships with Nightshift: it lies in the package, and is never fetched.
+
     `bag` has one row per file and one column per source: how a Demucs bag weighs its models.
     """
 
@@ -60,6 +68,20 @@ class PublishedModel:
     needs: tuple[str, ...] = ()
     bag: tuple[tuple[float, ...], ...] | None = None
 
+    @property
+    def ships(self) -> bool:
+        """Whether it comes with Nightshift itself."""
+        return not any(file.url for file in self.files)
+
+
+def folder_of(model: PublishedModel, models: Path | None = None) -> Path:
+    """Return where the files of a model belong; `models` is the models folder, if not the user's.
+
+    Raises:
+        StageBlocked: as `models_folder`; never for a model that ships.
+    """
+    return (PACKAGE if model.ships else models or models_folder()) / model.folder
+
 
 def models_folder(home: Path | None = None) -> Path:
     """Return the folder that holds the published models that are on this machine."""
@@ -71,6 +93,17 @@ def models_folder(home: Path | None = None) -> Path:
             "Set HOME, or give weights with --model FOLDER_OR_FILE",
         ) from error
 
+
+NIGHTSHIFT_MODELS = Licence(
+    key="nightshift",
+    title="Nightshift's own model: MIT",
+    words=(
+        "Trained by this project on music that it makes itself, in part with sounds of the "
+        "SoundFont FluidR3 GM (Frank Wen, MIT licence), of which nothing is shipped; the file may "
+        "be used like the code."
+    ),
+    url="",
+)
 
 DEMUCS_WEIGHTS = Licence(
     key="demucs-weights",

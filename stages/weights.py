@@ -1,4 +1,4 @@
-"""Where a Demucs model's weights are, and the command that fetches them. Loads nothing."""
+"""Where a Demucs model's weights are, and what brings or mends them. Loads nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from stages import catalogue
 from stages.base import StageBlocked, StageSettings
-from stages.published import Kind, PublishedModel, models_folder
+from stages.published import Kind, PublishedModel, folder_of
 from stages.settings import SeparationSettings
 
 OWN_WEIGHTS = "or give your own with --model FOLDER_OR_FILE"
+_TRY_OUT = "or try it out with the small model that is bundled: --model nano"
 
 # A signature becomes a file name: nothing in it may leave the folder.
 _SIGNATURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -89,6 +90,13 @@ def fetch_command(*models: str) -> str:
     return f"pipeline models fetch {' '.join(models)}"
 
 
+def mend(model: str) -> str:
+    """Return, in one line, what brings back a model of the catalogue that is damaged or not there."""
+    if catalogue.CATALOGUE[model].ships:
+        return "Install Nightshift again; in a clone of it: git restore stages/bundled"
+    return fetch_command(model)
+
+
 def not_here(*models: str) -> StageBlocked:
     """Return the refusal of a stage whose published models are not on this machine."""
     return StageBlocked(
@@ -104,13 +112,17 @@ def _known() -> str:
 
 
 def _from_catalogue(model: PublishedModel) -> ModelFiles:
-    folder = models_folder() / model.folder
+    folder = folder_of(model)
     files = tuple(
         WeightFile(folder / file.name, file.sha256 or "", model.name) for file in model.files
     )
     if not all(file.path.is_file() for file in files):
+        if model.ships:
+            raise StageBlocked(
+                f"{model.name}, which ships with Nightshift, is not in {folder}", mend(model.name)
+            )
         blocked = not_here(model.name)
-        raise StageBlocked(blocked.problem, f"{blocked.remedy}\n{OWN_WEIGHTS}.")
+        raise StageBlocked(blocked.problem, f"{blocked.remedy}\n{OWN_WEIGHTS}\n{_TRY_OUT}")
     return ModelFiles(files, model.bag)
 
 

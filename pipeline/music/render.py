@@ -47,6 +47,13 @@ def render(piece: Piece) -> dict[str, NDArray[np.float32]]:
     return {name: stem * gain for name, stem in stems.items()}
 
 
+def mastered(stems: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Return the stems under the limiter of their mix: their sum is what `master` gives."""
+    mix: synth.Sound = np.stack(list(stems.values())).sum(axis=0)
+    gain = synth.limiter_gain(mix, ceiling=CEILING)
+    return {name: stem * gain for name, stem in stems.items()}
+
+
 def master(stems: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return the sum of the stems, limited to -1 dB."""
     mix: synth.Sound = np.stack(list(stems.values())).sum(axis=0)

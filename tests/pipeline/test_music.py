@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pipeline.music.bundle import BUNDLED, FOLDER, write
 from pipeline.music.compose import compose
 from pipeline.music.pieces import PIECES
-from pipeline.music.render import CEILING, master, render
-from pipeline.music.score import Piece
+from pipeline.music.render import CEILING, master, mastered, render
+from pipeline.music.score import STEMS, Piece
 from pipeline.music.synth import DRUMS, RATE_HZ, VOICES, limiter_gain, samples
 from pipeline.music.voice import SINGERS
+from training.music.songs import TEST
 
 each_piece = pytest.mark.parametrize("piece", BUNDLED, ids=lambda piece: piece.file_name)
 written_by_hand = pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece.file_name)
@@ -32,6 +33,18 @@ Rendered = dict[str, dict[str, NDArray[np.float32]]]
 
 def _bundled() -> list[Path]:
     return [FOLDER / piece.file_name for piece in BUNDLED]
+
+
+@each_piece
+def test_the_stems_under_the_limiter_are_the_mix(piece: Piece, rendered: Rendered) -> None:
+    stems = mastered(rendered[piece.file_name])
+
+    assert tuple(stems) == STEMS
+    np.testing.assert_allclose(sum(stems.values()), master(rendered[piece.file_name]), atol=1e-6)
+
+
+def test_no_bundled_piece_is_in_what_is_learned_from() -> None:
+    assert all(piece.seed in TEST for piece in BUNDLED)
 
 
 def test_the_bundled_files_are_what_the_scores_play(rendered: Rendered) -> None:

@@ -11,7 +11,10 @@ import pytest
 from stages.catalogue import CATALOGUE
 from stages.published import ESSENTIA, Kind, PublishedModel
 
+FETCHED = {name: model for name, model in CATALOGUE.items() if not model.ships}
+
 every_model = pytest.mark.parametrize("model", CATALOGUE.values(), ids=CATALOGUE)
+every_fetched_model = pytest.mark.parametrize("model", FETCHED.values(), ids=FETCHED)
 
 
 def _of(kind: Kind) -> list[PublishedModel]:
@@ -23,6 +26,7 @@ def test_the_catalogue_has_what_the_stages_ask_for() -> None:
         "htdemucs",
         "htdemucs_ft",
         "htdemucs_6s",
+        "nano",
     ]
     assert [model.name for model in _of(Kind.EMBEDDING)] == [
         "msd-musicnn-1",
@@ -32,7 +36,16 @@ def test_the_catalogue_has_what_the_stages_ask_for() -> None:
     assert len(_of(Kind.HEAD)) == 12 + 12 + 15
 
 
-@every_model
+def test_one_model_ships_whole_and_asks_nothing_of_anybody() -> None:
+    (model,) = (model for model in CATALOGUE.values() if model not in FETCHED.values())
+
+    assert (model.name, model.licence.key, model.needs) == ("nano", "nightshift", ())
+    for file in model.files:
+        assert file.sha256 is not None
+        assert file.size_bytes is not None
+
+
+@every_fetched_model
 def test_every_file_comes_over_https_under_the_name_it_gets(model: PublishedModel) -> None:
     for file in model.files:
         address = urlsplit(file.url)
@@ -67,8 +80,9 @@ def test_separation_models_are_pinned_to_a_revision_and_every_file_to_its_hash(
     model: PublishedModel,
 ) -> None:
     for file in model.files:
-        revision = PurePosixPath(urlsplit(file.url).path).parts[-2]
-        assert len(bytes.fromhex(revision)) == 20
+        if not model.ships:
+            revision = PurePosixPath(urlsplit(file.url).path).parts[-2]
+            assert len(bytes.fromhex(revision)) == 20
         assert file.sha256 is not None
     assert model.bag is None or len(model.bag) == len(model.files)
 

@@ -411,6 +411,14 @@ def test_a_file_of_another_hash_is_refused_before_it_is_opened(tmp_path: Path, g
     assert "pipeline models fetch htdemucs" in refusal.remedy
 
 
+def test_the_model_that_ships_is_installed_again_when_it_is_another(good: Path) -> None:
+    refusal = _refusal(WeightFile(good, "0" * 64, "nano"))
+
+    assert "0" * 64 in refusal.problem
+    assert "Install Nightshift again" in refusal.remedy
+    assert "fetch" not in refusal.remedy
+
+
 def test_models_of_one_bag_must_agree(tmp_path: Path, good: Path) -> None:
     other = write_model(tmp_path / "48k.safetensors", {"samplerate": 48_000})
     six = write_model(tmp_path / "two.safetensors", {"sources": ["vocals", "other"]})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stages import published
 from stages.base import StageBlocked, StageSettings
 from stages.published import models_folder
 from stages.settings import LoudnessSettings, SeparationSettings
@@ -55,6 +56,28 @@ def test_missing_catalogue_weights_come_with_the_commands_that_mend_it(home: Pat
     assert "  pipeline models fetch htdemucs_ft" in blocked.value.remedy.splitlines()
     assert "pipeline models import FOLDER" in blocked.value.remedy
     assert "--model FOLDER_OR_FILE" in blocked.value.remedy
+    assert blocked.value.remedy.splitlines()[-1].endswith("that is bundled: --model nano")
+
+
+@pytest.mark.usefixtures("homeless")
+def test_the_model_that_ships_lies_in_the_package_and_needs_no_home() -> None:
+    (file,) = find_model("nano").files
+
+    assert file.path == Path(published.__file__).parent / "bundled" / "nano.safetensors"
+    assert demucs_weights(_settings("nano")) == (file.path,)
+    assert file.path.is_file()
+
+
+def test_a_package_without_the_model_that_ships_is_to_be_installed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "PACKAGE", tmp_path)
+
+    with pytest.raises(StageBlocked, match=f"is not in {tmp_path}/bundled") as blocked:
+        find_model("nano")
+
+    assert blocked.value.remedy.startswith("Install Nightshift again")
+    assert "fetch" not in blocked.value.remedy
 
 
 @pytest.mark.usefixtures("homeless")
@@ -112,7 +135,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path: Path) -> Non
         "~x/y",
         "x" * 5_000,
     ):
-        with pytest.raises(StageBlocked, match="htdemucs, htdemucs_ft, htdemucs_6s"):
+        with pytest.raises(StageBlocked, match="htdemucs, htdemucs_ft, htdemucs_6s, nano"):
             find_model(unknown)
 
 
