@@ -23,7 +23,7 @@ from training.render import rendered
 from training.train import OtherSettings, Settings, Training, loss_of, train
 
 SHORT = Settings(
-    songs=3, watched=2, steps=7, batch=3, segment_s=0.5, saved_every_steps=3, watched_every_steps=2
+    songs=3, watched=2, steps=7, batch=3, segment_s=0.25, saved_every_steps=3, watched_every_steps=2
 )
 
 
@@ -206,7 +206,7 @@ def test_the_table_holds_medians_of_what_sounds() -> None:
 
 
 def test_a_song_is_held_against_its_true_stems_by_each_way() -> None:
-    rows = list(evaluate.evaluate("nano", [9], seconds=6.0))  # of the kind that needs no FluidSynth
+    rows = list(evaluate.evaluate("nano", [9], seconds=3.0))  # of the kind that needs no FluidSynth
 
     assert {(row["way"], row["stem"]) for row in rows} == {
         (way, stem) for way in ("mix", "split", "model") for stem in STEMS
