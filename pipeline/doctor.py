@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -15,6 +14,7 @@ from typing import Literal
 from pipeline import surroundings
 from pipeline.config import RunConfig
 from pipeline.errors import Unfit
+from pipeline.installed import missing_of, version_of
 from pipeline.ledger.connect import SQLITE_VERSION
 from pipeline.threads import budget, variables
 from stages.base import StageBlocked
@@ -110,12 +110,7 @@ def _disk(out: Path) -> Finding:
 
 
 def _libraries(stage: str, libraries: tuple[str, ...], extra: str) -> Finding:
-    found, missing = [], []
-    for name in libraries:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
+    missing = missing_of(libraries)
     if missing:
         return Finding(
             "note",
@@ -123,7 +118,8 @@ def _libraries(stage: str, libraries: tuple[str, ...], extra: str) -> Finding:
             f"blocked: {', '.join(missing)} not installed",
             f'pip install -c constraints.txt -e ".[{extra}]"',
         )
-    return Finding("good", f"stage {stage}", ", ".join(found))
+    versions = ", ".join(f"{name} {version_of(name)}" for name in libraries)
+    return Finding("good", f"stage {stage}", versions)
 
 
 def _weights(config: RunConfig, stage: str) -> Finding:

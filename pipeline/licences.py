@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.installed import version_of
 from pipeline.model_files import ModelsFolder
 from stages import catalogue
 
@@ -70,7 +70,7 @@ def owned(folder: ModelsFolder, *, version: str) -> Iterator[Owned]:
     """Give everything that is used, with the versions that are installed."""
     yield Owned(What.SELF, "Nightshift", "MIT", version=version)
     for name, (licence, words) in LIBRARIES.items():
-        yield Owned(What.LIBRARY, name, licence, words, _installed(name))
+        yield Owned(What.LIBRARY, name, licence, words, version_of(name))
     yield Owned(
         What.PROGRAM,
         "ffmpeg",
@@ -99,10 +99,3 @@ def _weights(folder: ModelsFolder) -> Iterator[Owned]:
             covers=tuple(model.name for model in models if model.licence.key == licence.key),
             accepted_utc=accepted.get(licence.key),
         )
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import metadata
+from functools import cached_property
 
 from pipeline.config import RunConfig
+from pipeline.installed import missing_of
 from pipeline.ledger.plan import Planned
 from pipeline.machine import Machine
 from stages.base import STEMS_FROM, Declaration, JsonValue, Scope, StageBlocked
@@ -84,22 +84,13 @@ def recipes(config: RunConfig, machine: Machine) -> list[Recipe]:
 
 def _lacking(declaration: Declaration) -> StageBlocked | None:
     """Say which libraries of a stage are not installed, and the line that installs them."""
-    missing = [name for name in declaration.libraries if not _is_installed(name)]
+    missing = missing_of(declaration.libraries)
     if not missing:
         return None
     return StageBlocked(
         f"not installed: {', '.join(missing)}",
         f'Install with: pip install -c constraints.txt -e ".[{declaration.extra}]"',
     )
-
-
-@cache
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def separation_of(found: list[Recipe]) -> Planned | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from hashlib import sha256
+from pathlib import Path
 
 from stages import catalogue
 from stages.published import Kind, Licence, PublishedFile, PublishedModel
@@ -81,6 +82,23 @@ def _model(
         for file in files
     )
     return PublishedModel(name, kind, f"what {name} is for", folder, published, licence, needs)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the paths of all files below a folder, but for the lock and what was accepted."""
+    kept = {"models.lock", "accepted-licences.json"}
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in kept
+    }
+
+
+def flip(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2] ^= 1
+    path.write_bytes(found)
 
 
 if __name__ == "__main__":

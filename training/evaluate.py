@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.music.measures import framewise_sdr_db, sdr_db, si_sdr_db
-from pipeline.threads import budget
 from stages.demucs_loader import load_model
 from stages.separation import separate
 from stages.weights import find_model
 from training import floors
 from training.music.songs import STEMS, TEST, song
+from training.side_by_side import side_by_side
 
 MEASURES: Mapping[str, Callable[[NDArray[np.float32], NDArray[np.float32]], float | None]] = {
     "SDR": sdr_db,
@@ -43,11 +41,8 @@ def evaluate(model: str, seeds: Sequence[int] = SEEDS, *, seconds: float = 20.0)
 
     The model goes through the engine that a run uses. A measure is None where a stem is silent.
     """
-    # Not forked: a child of a process whose torch has threads may wait for them for ever.
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(budget(), mp_context=fresh) as pool:
-        for rows in pool.map(partial(_of_song, model, seconds), seeds):
-            yield from rows
+    for rows in side_by_side(partial(_of_song, model, seconds), seeds):
+        yield from rows
 
 
 def _of_song(model: str, seconds: float, seed: int) -> list[Row]:

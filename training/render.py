@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.threads import budget
 from training.examples import Songs
 from training.music.songs import VERSION, song
+from training.side_by_side import side_by_side
 
 
 def rendered(folder: Path, seeds: Sequence[int]) -> Songs:
@@ -20,18 +20,13 @@ def rendered(folder: Path, seeds: Sequence[int]) -> Songs:
     """
     place = folder / f"songs-{VERSION}"
     place.mkdir(parents=True, exist_ok=True)
-    _render(place, (seed for seed in seeds if not (place / f"{seed}.npy").exists()))
+    missing = [seed for seed in seeds if not (place / f"{seed}.npy").exists()]
+    for _ in side_by_side(partial(_render, place), missing):
+        pass
     return [np.load(place / f"{seed}.npy", mmap_mode="r") for seed in seeds]
 
 
-def _render(place: Path, seeds: Iterable[int]) -> None:
-    missing = list(seeds)
-    with ProcessPoolExecutor(budget()) as pool:
-        for _ in pool.map(_one, [place] * len(missing), missing):
-            pass
-
-
-def _one(place: Path, seed: int) -> None:
+def _render(place: Path, seed: int) -> None:
     part = place / f".{seed}.part"  # under its own name a song is whole
     with part.open("wb") as file:
         np.save(file, song(seed).astype(np.float16))

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from pipeline.bench.feature_ways import RIVALS, Way
 from pipeline.bench.processes import Spent, python, spent
 from pipeline.bench.subjects import FEATURES, Subject
 from pipeline.errors import Unfit
+from pipeline.installed import missing_of
 from pipeline.texts import counted
 from pipeline.threads import variables
 
@@ -157,17 +157,9 @@ def _write_brief(folder: Path) -> None:
 
 
 def _check_libraries(subject: Subject) -> None:
-    missing = [library for library in subject.needed if not _is_installed(library)]
+    missing = missing_of(subject.needed)
     if missing:
         raise Unfit(
             f"{', '.join(missing)} is not installed, and a script needs it. "
             f"Install it with: pip install {' '.join(missing)}"
         )
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

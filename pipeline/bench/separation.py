@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 from pipeline.bench.clips import Clip, gather
@@ -17,6 +16,7 @@ from pipeline.bench.preparing import Prepared, prepare
 from pipeline.bench.processes import seconds
 from pipeline.bench.ways import Precision, Task, Way, commands
 from pipeline.errors import NotMeasured, Unfit
+from pipeline.installed import missing_of
 from stages import STAGES
 from stages.base import StageBlocked
 from stages.weights import find_model
@@ -155,12 +155,7 @@ class _Bench:
 
 
 def _check_libraries() -> None:
-    missing = []
-    for library in STAGES["separation"].libraries:
-        try:
-            metadata.version(library)
-        except metadata.PackageNotFoundError:
-            missing.append(library)
+    missing = missing_of(STAGES["separation"].libraries)
     if missing:
         raise Unfit(
             f"{', '.join(missing)} is not installed, and separation needs it. "

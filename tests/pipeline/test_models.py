@@ -1,4 +1,4 @@
-"""`pipeline models` and `pipeline licenses`, with a small catalogue on a server of this machine."""
+"""`pipeline models`, with a small catalogue on a server of this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import pwd
-import re
 import resource
 import shutil
 import signal
@@ -14,54 +13,27 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from pipeline.cli import main
-from pipeline.licences import LIBRARIES
 from pipeline.models import chosen
-from stages import catalogue, published
-from tests.small_catalogue import FILES, small
-from tests.web import Site, content, served
+from stages import catalogue
+from tests.small_catalogue import FILES, flip, names_in, small
+from tests.web import Site, content
 
 ROOT = Path(__file__).parents[2]
 ONE = FILES["/one/one.safetensors"]
-NANO = catalogue.CATALOGUE["nano"]
 ACCEPT = "--accept-licence"
 Told = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A server with the small catalogue, and a home without models."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "nightshift_models_url"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with served() as site:
-        site.files.update(FILES)
-        monkeypatch.setattr(catalogue, "CATALOGUE", small(site.url))
-        yield site
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "home" / ".cache" / "nightshift" / "models"
-
-
-def _names(folder: Path) -> set[str]:
-    """Return the paths of all files below a folder, but for the lock and what was accepted."""
-    kept = {"models.lock", "accepted-licences.json"}
-    return {
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in kept
-    }
 
 
 def _start(
@@ -107,7 +79,7 @@ def test_a_model_is_fetched_once(site: Site, folder: Path, capsys: Told) -> None
     assert main(["models", "fetch", "one", ACCEPT]) == 0
 
     assert (folder / "one/one.safetensors").read_bytes() == ONE
-    assert _names(folder) == {"one/one.safetensors"}
+    assert names_in(folder) == {"one/one.safetensors"}
     assert "1 file fetched, 400.0 kB" in capsys.readouterr().err
     asked = len(site.asked)
     assert main(["models", "fetch", "one"]) == 0
@@ -171,7 +143,7 @@ def test_the_login_page_of_a_network_is_not_pinned(
     assert main(["models", "fetch", "dance-1", ACCEPT]) == 1
 
     assert f"{name} gave something else" in capsys.readouterr().err
-    assert not [found for found in _names(folder) if name in found]
+    assert not [found for found in names_in(folder) if name in found]
 
 
 def test_a_file_gets_its_name_when_its_bytes_are_durable_and_pinned(
@@ -213,7 +185,7 @@ def test_wrong_bytes_are_said_with_both_hashes_and_the_others_stay(
     said = capsys.readouterr().err
     assert sha256(FILES["/bag/right.safetensors"]).hexdigest() in said
     assert sha256(b"wrong").hexdigest() in said
-    assert _names(folder) == {"bag/left.safetensors"}
+    assert names_in(folder) == {"bag/left.safetensors"}
 
 
 def test_a_damaged_file_is_fetched_anew(site: Site, folder: Path) -> None:
@@ -321,7 +293,7 @@ def test_a_fetch_that_was_killed_transfers_only_the_rest(site: Site, folder: Pat
     assert again.returncode == 0, said
     assert (folder / "one/one.safetensors").read_bytes() == ONE
     assert (site.asked[-1].range, site.asked[-1].sent) == ("bytes=150000-", len(ONE) - 150_000)
-    assert _names(folder) == {"one/one.safetensors"}
+    assert names_in(folder) == {"one/one.safetensors"}
 
 
 def test_ctrl_c_leaves_what_came_and_says_so(site: Site, folder: Path) -> None:
@@ -447,7 +419,7 @@ def test_a_folder_is_imported_by_hash_and_by_name_and_stays_as_it_is(
     told = capsys.readouterr()
     assert code == 1, "one file is not what its name says"
     assert (folder / "one/one.safetensors").read_bytes() == ONE
-    assert _names(folder) == {
+    assert names_in(folder) == {
         "one/one.safetensors",
         "essentia/sound-1.json",
         "essentia/sound-1.json.sha256",
@@ -481,7 +453,7 @@ def test_the_models_folder_of_another_machine_can_be_imported_whole(
 
     assert main(["models", "import", str(there), ACCEPT]) == 0
 
-    assert _names(folder) == _names(there)
+    assert names_in(folder) == names_in(there)
     assert main(["models", "verify"]) == 0
 
 
@@ -491,7 +463,7 @@ def test_a_byte_that_flipped_on_the_way_is_found_by_the_pin_that_came_along(
     main(["models", "fetch", "dance-1", ACCEPT])
     there = tmp_path / "stick"
     folder.rename(there)
-    _flip(there / "essentia/dance-1.pb")
+    flip(there / "essentia/dance-1.pb")
 
     assert main(["models", "import", str(there), ACCEPT]) == 1
 
@@ -534,16 +506,10 @@ def test_an_import_goes_over_what_a_broken_fetch_left(
     assert main(["models", "import", str(tmp_path / "w.safetensors"), ACCEPT]) == 0
 
     assert (folder / "one/one.safetensors").read_bytes() == ONE
-    assert _names(folder) == {"one/one.safetensors"}
+    assert names_in(folder) == {"one/one.safetensors"}
 
 
 # ---- list, verify
-
-
-def _flip(path: Path) -> None:
-    found = bytearray(path.read_bytes())
-    found[len(found) // 2] ^= 1
-    path.write_bytes(found)
 
 
 def test_verify_finds_a_flipped_byte_and_names_what_mends_it(
@@ -552,8 +518,8 @@ def test_verify_finds_a_flipped_byte_and_names_what_mends_it(
     main(["models", "fetch", "one", "dance-1", ACCEPT])
     assert main(["models", "verify"]) == 0
     assert "5 files hashed, 0 wrong or missing." in capsys.readouterr().err
-    _flip(folder / "one/one.safetensors")
-    _flip(folder / "essentia/dance-1.pb")
+    flip(folder / "one/one.safetensors")
+    flip(folder / "essentia/dance-1.pb")
 
     assert main(["models", "verify"]) == 1
 
@@ -622,7 +588,7 @@ def test_the_list_says_what_is_there_what_is_missing_and_what_is_damaged(
     site: Site, folder: Path, capsys: Told
 ) -> None:
     main(["models", "fetch", "one", "dance-1", ACCEPT])
-    _flip(folder / "essentia/dance-1.json")
+    flip(folder / "essentia/dance-1.json")
     capsys.readouterr()
 
     assert main(["models", "list"]) == 0
@@ -663,149 +629,3 @@ def test_the_list_has_keys_that_are_promised(site: Site, folder: Path, capsys: T
     }
     assert models["one"]["files"][0]["pinned"] == "published"
     assert models["one"]["files"][0]["state"] == "missing"
-
-
-# ---- what ships
-
-
-@pytest.fixture
-def nano(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The small catalogue with the model that ships, in a package whose copy of it may be broken."""
-    monkeypatch.setattr(catalogue, "CATALOGUE", {**catalogue.CATALOGUE, "nano": NANO})
-    monkeypatch.setattr(published, "PACKAGE", tmp_path / "package")
-    place = tmp_path / "package" / NANO.folder / NANO.files[0].name
-    place.parent.mkdir(parents=True)
-    shutil.copyfile(ROOT / "stages" / NANO.folder / place.name, place)
-    return place
-
-
-def test_what_ships_is_there_from_the_start(nano: Path, folder: Path, capsys: Told) -> None:
-    assert main(["models", "list"]) == 0
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert line.split()[:2] == ["there", "nano"]
-    assert line.endswith("ships with Nightshift")
-    assert main(["models", "list", "--json"]) == 0
-
-    told = json.loads(capsys.readouterr().out)[-1]
-    assert (told["name"], told["state"], told["ships"]) == ("nano", "there", True)
-    assert told["licence_accepted_utc"] is None
-    assert told["files"] == [
-        {
-            "path": str(nano),
-            "url": None,
-            "state": "there",
-            "bytes": nano.stat().st_size,
-            "sha256": NANO.files[0].sha256,
-            "pinned": "published",
-        }
-    ]
-
-
-def test_what_ships_needs_no_fetching_and_no_yes(
-    nano: Path, site: Site, folder: Path, capsys: Told
-) -> None:
-    assert main(["models", "fetch", "nano"]) == 0
-
-    assert capsys.readouterr().err == "nano ships with Nightshift and needs no fetching.\n"
-    assert site.asked == []
-    assert not folder.exists()
-
-
-def test_what_is_fetched_beside_what_ships_comes(nano: Path, folder: Path, capsys: Told) -> None:
-    assert main(["models", "fetch", "nano", "one", ACCEPT]) == 0
-
-    said = capsys.readouterr().err
-    assert "nano ships with Nightshift" in said
-    assert "1 file fetched, 400.0 kB" in said
-    assert _names(folder) == {"one/one.safetensors"}
-
-
-def test_what_ships_is_hashed_and_brought_back_by_installing_again(
-    nano: Path, capsys: Told
-) -> None:
-    assert main(["models", "verify"]) == 0
-    assert "1 file hashed, 0 wrong or missing." in capsys.readouterr().err
-    _flip(nano)
-    assert main(["models", "verify"]) == 1
-    changed = capsys.readouterr().out
-    nano.unlink()
-
-    assert main(["models", "verify"]) == 1
-
-    missing = capsys.readouterr().out
-    for what, said in (("changed", changed), ("missing", missing)):
-        lines = said.splitlines()
-        assert lines[0].split() == [what, str(nano)]
-        assert lines[-1].split(maxsplit=1)[1].startswith("Install Nightshift again")
-        assert "fetch" not in said
-
-
-def test_an_import_takes_no_copy_of_what_ships(
-    nano: Path, folder: Path, tmp_path: Path, capsys: Told
-) -> None:
-    (tmp_path / "stick").mkdir()
-    shutil.copyfile(nano, tmp_path / "stick" / "nano.safetensors")
-
-    assert main(["models", "import", str(tmp_path / "stick")]) == 0
-
-    assert capsys.readouterr().err.endswith("nano.safetensors: here already, and right\n")
-    assert not folder.exists()
-
-
-# ---- licenses
-
-
-def test_every_library_that_is_asked_for_has_its_licence_in_the_list() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *(one for name in extras if name not in {"all", "dev"}
-             for one in extras[name])]  # fmt: skip
-
-    assert {re.split(r"[<>=\[]", one)[0] for one in asked} <= set(LIBRARIES)
-
-
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_a_licence_in_the_list_is_the_one_that_the_library_states(name: str) -> None:
-    try:
-        stated = metadata.metadata(name)
-    except metadata.PackageNotFoundError:
-        pytest.skip(f"{name} is not installed")
-    words = " ".join(
-        [
-            *(str(stated[key]) for key in ("License-Expression", "License") if stated[key]),
-            *(one for one in stated.get_all("Classifier", []) if "License" in one),
-        ]
-    )
-
-    family = LIBRARIES[name][0].split("-")[0].split()[0]
-    assert re.search(rf"\b{family}", words), words
-
-
-def test_licenses_says_who_owns_what_and_that_it_is_no_advice(site: Site, capsys: Told) -> None:
-    main(["models", "fetch", "one", ACCEPT])
-    capsys.readouterr()
-
-    assert main(["licenses"]) == 0
-    told = capsys.readouterr()
-    assert "not legal advice" in told.err
-    assert f"numpy {metadata.version('numpy')} " in told.out
-    assert main(["licenses", "--json"]) == 0
-
-    found = json.loads(capsys.readouterr().out)
-    assert {tuple(one) for one in found} == {
-        ("what", "name", "licence", "words", "version", "url", "covers", "accepted_utc")
-    }
-    kinds = {one["what"] for one in found}
-    assert kinds == {"nightshift", "library", "program", "weights", "music"}
-    weights = {one["name"]: one["accepted_utc"] for one in found if one["what"] == "weights"}
-    assert weights["Plain weights"] is not None
-    assert weights["Other weights"] is None
-
-
-def test_licenses_says_that_what_ships_is_as_free_as_the_code(nano: Path, capsys: Told) -> None:
-    assert main(["licenses", "--json"]) == 0
-
-    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    own = found["Nightshift's own model"]
-    assert (own["licence"], own["covers"], own["url"]) == ("MIT", ["nano"], None)
-    assert "on music that it makes itself" in own["words"]
