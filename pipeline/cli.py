@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import __version__, cli_bench, cli_models, cli_plan, texts, words
+from pipeline import __version__, cli_bench, cli_models, cli_plan, cli_threads, texts, words
 from pipeline.config import RunConfig, load
 from pipeline.console import put as _print
 from pipeline.console import say as _say
@@ -355,6 +355,7 @@ def demo(
 app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_bench.bench, name="bench")
 app.command()(cli_models.licenses)
+app.command()(cli_threads.threads)
 
 
 @app.callback(invoke_without_command=True)

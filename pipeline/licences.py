@@ -47,6 +47,7 @@ LIBRARIES: dict[str, tuple[str, str]] = {
     "soundfile": ("BSD-3-Clause", "its wheel brings libsndfile, LGPL-2.1"),
     "soxr": ("LGPL-2.1-or-later", ""),
     "sqlalchemy": ("MIT", ""),
+    "threadpoolctl": ("BSD-3-Clause", ""),
     "tqdm": ("MPL-2.0 AND MIT", ""),
     "typer": ("MIT", ""),
     "scipy": ("BSD-3-Clause", "its wheel brings parts under other free licences"),

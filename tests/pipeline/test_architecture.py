@@ -160,6 +160,14 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
         "soundfile.write": "the stems that ours are compared with, in a temporary folder",
     },
     "pipeline/bench/separation.py": {"shutil.rmtree": "what the ways left, in a temporary folder"},
+    "pipeline/threading_analysis/analysis.py": {
+        "soundfile.write": "the music that is measured with, in a temporary folder"
+    },
+    "pipeline/threading_analysis/brief.py": {
+        ".write_text": "what a measured process is told, in a temporary folder"
+    },
+    "pipeline/threading_analysis/cost.py": {".write_text": "its answer, in a temporary folder"},
+    "pipeline/cli_threads.py": {".write_text": "the plot, where the user asked for it"},
     "pipeline/music/bundle.py": {
         ".mkdir": "the demo's music, before it is shipped",
         "soundfile.SoundFile": "the demo's music, before it is shipped",
@@ -235,6 +243,7 @@ COMMAND_LINE = (
     "pipeline/cli_bench.py",
     "pipeline/cli_models.py",
     "pipeline/cli_plan.py",
+    "pipeline/cli_threads.py",
     "pipeline/console.py",
     "pipeline/options.py",
 )
@@ -260,13 +269,19 @@ def prints(name: str, source: str) -> list[str]:
     ]
 
 
+READ_THE_ENVIRONMENT = (
+    "pipeline/cli.py",
+    "pipeline/cli_bench.py",
+    "pipeline/cli_plan.py",
+    "pipeline/cli_threads.py",
+)
 _STREAMS = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
 _ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 
 
 def reads_the_environment(name: str, source: str) -> list[str]:
     """Law 5: only the command line reads the environment, and passes it down."""
-    if name in ("pipeline/cli.py", "pipeline/cli_bench.py", "pipeline/cli_plan.py"):
+    if name in READ_THE_ENVIRONMENT:
         return []
     tree = ast.parse(source)
     imported = [
@@ -309,6 +324,7 @@ def imports_what_is_above(name: str, source: str) -> list[str]:
                 "pipeline.cli_bench",
                 "pipeline.cli_models",
                 "pipeline.cli_plan",
+                "pipeline.cli_threads",
                 "pipeline.console",
                 "pipeline.options",
             )
@@ -578,8 +594,16 @@ def test_the_stages_that_give_librosa_s_numbers_load_no_librosa() -> None:
     assert loaded.isdisjoint({"librosa", "sklearn", "torch", "essentia"})
 
 
-def test_what_measures_loads_no_torch_beside_what_it_measures() -> None:
-    loaded = _loaded_by("import pipeline.bench.separation, pipeline.bench.words")
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "pipeline.bench.separation, pipeline.bench.words",
+        "pipeline.threading_analysis.plot, pipeline.threading_analysis.words",
+        "pipeline.threading_analysis.measuring",
+    ],
+)
+def test_what_measures_loads_no_torch_beside_what_it_measures(modules: str) -> None:
+    loaded = _loaded_by(f"import {modules}")
 
     assert loaded.isdisjoint({"torch", "demucs", "librosa", "essentia", "numba", "scipy"})
 
@@ -660,6 +684,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["--help"],
         ["run", "--help"],
         ["bench", "separation", "--help"],
+        ["threads", "--help"],
     ],
     ids=" ".join,
 )

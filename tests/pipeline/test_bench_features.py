@@ -181,6 +181,8 @@ def test_a_script_starts_without_the_pipeline() -> None:
         "pipeline.bench",
         "pipeline.bench.feature_calls",
         "pipeline.bench.feature_ways",
+        "pipeline.bench.level_calls",
+        "pipeline.bench.librosa_calls",
     }
 
 
