@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.child import Child, ending
+from pipeline.lane_clock import LaneClock
 from pipeline.ledger.jobs import Cause
 from pipeline.ledger.work import Job, Work
 from pipeline.night import Night
@@ -25,6 +26,10 @@ class Unit:
     alone: bool = False
     started: bool = False
     phase: str = "sent"
+    done: list[tuple[Job, float]] = field(
+        default_factory=list
+    )  # with the seconds each says it took
+    device: str = "cpu"  # on which they were done
 
     def guilty(self) -> list[Job]:
         """Return the jobs at work: of the stage that ran, or all while decoding."""
@@ -40,6 +45,7 @@ class Process:
 
     child: Child
     watch: Watch
+    lane_clock: LaneClock
     window: int = TRACKS_AT_ONCE
     ready: bool = False
     leaving: bool = False

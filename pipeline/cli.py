@@ -77,6 +77,9 @@ def run(
     order: Annotated[
         str | None, typer.Option(help="found, path, shortest, longest, newest or random.")
     ] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Separate on a GPU beside the features, not in turn.")
+    ] = False,
     config: Config = None,
     set_: Set = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -91,6 +94,7 @@ def run(
         "until": until,
         "limit": limit,
         "order": order,
+        "overlap": overlap or None,
         **asked(
             stages=stages,
             stems=stems,
@@ -154,7 +158,7 @@ def _status(settings: RunConfig) -> dict[str, Any]:
     planned, separation = _planned(settings)
     with _reading(settings) as reading:
         return texts.status_json(
-            reading.status(planned, separation),
+            reading.status(planned, separation, device=settings.device),
             dataset=str(settings.dataset),
             holder=running(settings.out),
         )

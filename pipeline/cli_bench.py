@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,6 +98,26 @@ def tagging(
 
     subject = subjects.tagging(_families(families))
     return _against_a_script(subject, files, against, threads, runs, as_json=as_json)
+
+
+@bench.command()
+def overlap(
+    files: Files,
+    speed: Annotated[
+        float, typer.Option(min=0.1, help="Of the simulated device, in times real time.")
+    ] = 20.0,
+    runs: Runs = 3,
+    as_json: AsJson = False,
+) -> int:
+    """Do FILES with lanes in turn, beside one another, and in pools of processes; compare the time."""
+    from pipeline.bench import overlap_words as words
+    from pipeline.bench.overlap import Question, measure
+
+    question = Question(tuple(files), speed=speed, runs=runs)
+    with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as folder:
+        measured = measure(question, Path(folder), environment=os.environ, say=say)
+    put(json.dumps(words.measured_json(measured)) if as_json else words.table(measured))
+    return 0
 
 
 def _against_a_script(

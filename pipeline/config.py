@@ -87,6 +87,7 @@ class CommonSettings(BaseModel):
     until: Annotated[time | None, BeforeValidator(_time_of_day)] = None
     limit: int | None = Field(default=None, ge=1)
     order: Order = "found"
+    overlap: bool = False
     decode: DecodeSettings = DecodeSettings()
     limits: Limits = Limits()
 
@@ -118,6 +119,7 @@ class RunConfig:
     until: time | None = None
     limit: int | None = None
     order: Order = "found"
+    overlap: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -218,6 +220,7 @@ def load(
         until=settings.until,
         limit=settings.limit,
         order=settings.order,
+        overlap=settings.overlap,
         environment=environment,
     )
 

@@ -16,7 +16,8 @@ from pipeline.config import RunConfig
 from pipeline.errors import Unfit
 from pipeline.installed import missing_of, version_of
 from pipeline.ledger.connect import SQLITE_VERSION
-from pipeline.threads import budget, variables
+from pipeline.machine import Machine
+from pipeline.threads import budget, cores, variables
 from stages.base import StageBlocked
 
 _WAL_RESET_FIXED = (3, 51, 3)
@@ -48,9 +49,7 @@ def examine(config: RunConfig, *, with_disk: bool) -> Iterator[Finding]:
     yield _sqlite()
     yield _decoder("libsndfile", _libsndfile)
     yield _decoder("ffmpeg", _ffmpeg)
-    yield Finding(
-        "good", "threads", f"{budget()} for the libraries, of {os.cpu_count()} processors"
-    )
+    yield Finding("good", "threads", _threads(config, with_disk=with_disk))
     if with_disk:
         yield _disk(config.out)
     for name, declaration in config.declarations.items():
@@ -58,6 +57,15 @@ def examine(config: RunConfig, *, with_disk: bool) -> Iterator[Finding]:
         if declaration.weights is not None:
             yield _weights(config, name)
     yield _device(config)
+
+
+def _threads(config: RunConfig, *, with_disk: bool) -> str:
+    found = cores()
+    quota = f", a quota of {found.quota:g} cores" if found.quota is not None else ""
+    said = f"{found.budget} at once: {found.allowed} of {found.online} processors{quota}"
+    kept = Machine.read(config.out).threads_kept() if with_disk else None
+    asked = config.threads or kept
+    return f"{said}; runs of this dataset use {asked}" if asked else said
 
 
 def _sqlite() -> Finding:

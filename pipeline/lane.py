@@ -52,6 +52,7 @@ def main() -> int:
     if first is None:
         return 0
     order = LaneOrder.from_message(first)
+    os.nice(order.nice)
     out = OutputFolder(Path(order.out))
     lock = HeldLock(Path(order.lock), lock_descriptor)
     Lane(order, out, lock, Reports(wire)).serve(inbox)

@@ -109,6 +109,7 @@ class Publisher:
             unit=order.unit,
             job=job.id,
             manifest_sha256=sha256,
+            device=stage.device,
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             **result.timings,
         )

@@ -62,11 +62,14 @@ class Machine:
 
     def threads(self, *, asked: int | None, budget: int) -> int:
         """Return the number of threads to use: what the user asks, else what was decided before."""
-        mine = self.decided.setdefault(processor(), {})
-        known = mine.get("threads")
-        threads = asked or (known if isinstance(known, int) and known > 0 else budget)
-        mine["threads"] = threads
+        threads = asked or self.threads_kept() or budget
+        self.decided.setdefault(processor(), {})["threads"] = threads
         return threads
+
+    def threads_kept(self) -> int | None:
+        """Return the number of threads that runs on this machine use, None before the first."""
+        known = self.decided.get(processor(), {}).get("threads")
+        return known if isinstance(known, int) and known > 0 else None
 
     def of_stage(self, stage: str) -> dict[str, JsonValue]:
         """Return what a stage decided on this machine before."""

@@ -18,7 +18,7 @@ from pipeline.ledger.work import Job, Work
 from pipeline.lock import HeldLock
 from pipeline.machine import Machine
 from pipeline.recipe import Recipe
-from stages.base import JsonValue
+from stages.base import STEMS_FROM, JsonValue
 
 
 @dataclass
@@ -42,6 +42,13 @@ class Night:
     blocked: dict[str, str] = field(default_factory=dict)
     children: set[Child] = field(default_factory=set)
     output_errors: int = 0  # errors of the disk on which the outputs lie
+    rows_at_work: int = 1  # lanes that work beside one another now: two with --overlap
+
+    @property
+    def device_lane(self) -> str | None:
+        """Return the lane that separates, None where this run does not."""
+        separates = STEMS_FROM in self.config.selected
+        return self.lane_of(STEMS_FROM) if separates else None
 
     def planned(self) -> list[Planned]:
         """Return the jobs that this run wants for each track."""
@@ -93,6 +100,10 @@ class Night:
     def lane_of(self, stage: str) -> str:
         """Return the lane of a stage."""
         return self.config.declarations[stage].lane
+
+    def model_of(self, stage: str) -> str | None:
+        """Return the name of a stage's model, None where it has none."""
+        return next((one.planned().model for one in self.recipes if one.stage == stage), None)
 
     def tell_progress(self, work: Work, lane: str, scope: str, phase: str, done_s: float) -> None:
         """Tell how far a track is; shown, not logged."""

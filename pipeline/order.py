@@ -42,6 +42,7 @@ class LaneOrder:
     limits: DecodeSettings
     room_bytes: int  # of decoded samples in hand at once
     stages: Mapping[str, StageOrder]
+    nice: int = 0  # added to the process's own
 
     def to_message(self) -> Message:
         """Return it as a message."""
@@ -61,6 +62,7 @@ class LaneOrder:
             "device": self.device,
             "threads": self.threads,
             "tracks_at_once": self.tracks_at_once,
+            "nice": self.nice,
             "processor": self.processor,
             "limits": self.limits.model_dump(mode="json"),
             "room_bytes": self.room_bytes,
@@ -79,6 +81,7 @@ class LaneOrder:
             device=said["device"],
             threads=said["threads"],
             tracks_at_once=said["tracks_at_once"],
+            nice=said["nice"],
             processor=said["processor"],
             limits=DecodeSettings.model_validate(said["limits"]),
             room_bytes=said["room_bytes"],

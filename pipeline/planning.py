@@ -91,7 +91,7 @@ def plan(config: RunConfig, *, probe: bool) -> Plan:
         made.blocked = {one.stage: str(one.blocked) for one in wanted if one.blocked is not None}
         made.work = {(one.stage, str(one.scope)): Work() for one in wanted}
         _count(made, found, wanted, ledger, OutputFolder(config.out))
-        _expect(made, config, ledger)
+        _expect(made, config, ledger, wanted)
     return made
 
 
@@ -225,12 +225,13 @@ def _add(made: Plan, kind: Kind, what: str, track: Content) -> None:
 # ---- what it costs
 
 
-def _expect(made: Plan, config: RunConfig, ledger: Known | None) -> None:
-    speeds = ledger.speeds() if ledger is not None else {}
+def _expect(made: Plan, config: RunConfig, ledger: Known | None, wanted: list[Recipe]) -> None:
+    planned = [one.planned() for one in wanted]
+    speeds = ledger.speeds(planned, device=config.device) if ledger is not None else {}
     sizes = Sizes(config.declarations, config.stage_settings)
     for kind, work in made.work.items():
         speed = speeds.get(kind)
-        work.seconds = work.audio_s * speed if speed is not None else None
+        work.seconds = work.audio_s * speed.per_audio_s if speed is not None else None
         made.needed_bytes += work.audio_s * sizes.per_audio_s([kind[0]], kind[1])
     there = next(place for place in (config.out, *config.out.parents) if place.is_dir())
     limits = config.limits

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from pipeline.events import Event
+from pipeline.texts import duration
 
 if TYPE_CHECKING:
     from typing import Never
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 30.0
 _FORMAT = "{desc:<20}{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio, {remaining} left"
+# Seconds of audio pass at another speed in each lane: here the time comes from what each took.
+_FORMAT_IN_ALL = "{desc:<20}{percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of audio{postfix}"
 _IN_ALL = "in all"
 _ENDED = ("job_done", "job_adopted", "job_failed")
 
@@ -44,6 +47,7 @@ class Progress:
         self._bars: dict[str, Bar] = {}
         self._done_s: dict[str, float] = {}
         self._jobs = 0
+        self._left = ""  # how long it will still take, in words
         self._told = clock()
         self._terminal = not self._stream.closed and self._stream.isatty()
 
@@ -63,6 +67,8 @@ class Progress:
             self._grow(name, _number(facts["left_s"]))
         elif event.kind == "todo_in_all":
             self._grow(_IN_ALL, _number(facts["left_s"]))
+        elif event.kind == "time_left":
+            self._expect(facts["left_s"])
         elif event.kind == "progress":
             self._move(name, _number(facts["done_s"]))
         elif event.kind in _ENDED:
@@ -81,11 +87,16 @@ class Progress:
                 dynamic_ncols=True,
                 smoothing=0,
                 position=len(self._bars),
-                bar_format=_FORMAT,
+                bar_format=_FORMAT_IN_ALL if name == _IN_ALL else _FORMAT,
                 total=left_s,
             )
         self._bars[name].total = self._done_s.get(name, 0.0) + left_s
         self._bars[name].refresh()
+
+    def _expect(self, left_s: object) -> None:
+        self._left = f"about {duration(_number(left_s))} left" if left_s is not None else ""
+        if _IN_ALL in self._bars:
+            self._bars[_IN_ALL].set_postfix_str(self._left)
 
     def _move(self, name: str, done_s: float) -> None:
         bar = self._bars.get(name)
@@ -107,7 +118,8 @@ class Progress:
                 for lane, seconds in self._done_s.items()
                 if lane != _IN_ALL
             )
-            self._say(f"{self._jobs} jobs so far; {done}")
+            left = f"; {self._left}" if self._left else ""
+            self._say(f"{self._jobs} jobs so far; {done}{left}")
 
     def _say(self, line: str) -> None:
         if self._bars:

@@ -46,7 +46,15 @@ class Recipe:
     def planned(self) -> Planned:
         """Return what the ledger needs to know of it."""
         blocked = str(self.blocked) if self.blocked is not None else None
-        return Planned(self.stage, self.scope, self.lane, self.hash, blocked)
+        model = self.asked.get("model")
+        return Planned(
+            self.stage,
+            self.scope,
+            self.lane,
+            self.hash,
+            blocked,
+            str(model) if model is not None else None,
+        )
 
 
 def recipes(config: RunConfig, machine: Machine) -> list[Recipe]:

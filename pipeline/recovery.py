@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from pipeline import manifest as manifests
 from pipeline.artifacts import TMP, TRASH, OutputFolder, put_in_place, sync_folder
 
 
-def recover(out: OutputFolder) -> list[str]:
+def recover(out: OutputFolder, *, only: Collection[str] | None = None) -> list[str]:
     """Finish or undo what a dead run left half done; return what was done, in words.
 
     In this order: whole attempts whose target is missing are published; targets still missing are
     put back from the trash; only then `.tmp` is emptied.
+
+    Args:
+        only: the attempts of a lane that ended, by name: another lane may be at work beside it.
     """
     said = []
     out.prepare()  # somebody may have deleted what is empty most of the time
-    attempts = sorted((out.root / TMP).iterdir())
+    found = sorted((out.root / TMP).iterdir())
+    attempts = found if only is None else [one for one in found if one.name in only]
     for attempt in attempts:
         target = _target(attempt, out)
         if target is not None and not target.exists():
@@ -34,7 +39,8 @@ def recover(out: OutputFolder) -> list[str]:
         if target is not None and not target.exists():
             put_in_place(trashed, target, out=out)
             said.append(f"put back {out.relative(target)}, which a dead run had set aside")
-    _empty(out.root / TMP)
+    _remove(attempts)
+    sync_folder(out.root / TMP)
     return said
 
 
@@ -46,10 +52,9 @@ def _target(folder: Path, out: OutputFolder) -> Path | None:
     return target if target.is_relative_to(out.root) else None
 
 
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
+def _remove(entries: Iterable[Path]) -> None:
+    for entry in entries:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        else:
+        elif os.path.lexists(entry):
             entry.unlink()
-    sync_folder(folder)

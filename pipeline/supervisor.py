@@ -7,6 +7,7 @@ import os
 import selectors
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import psutil
 from pipeline import __version__, artifacts, lock, surroundings
 from pipeline.allowance import Allowance
 from pipeline.artifacts import OutputFolder, RunLog
+from pipeline.child import Child
 from pipeline.config import RunConfig
 from pipeline.errors import LedgerDamaged, PipelineError, Unfit
 from pipeline.events import Emit, Event
@@ -28,10 +30,12 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.book import now_utc
 from pipeline.ledger.connect import FILE_NAME as LEDGER_NAME
 from pipeline.ledger.outlook import Left
+from pipeline.ledger.speeds import Kind, Speed
 from pipeline.machine import Machine
 from pipeline.manifest import Wrong
 from pipeline.night import Night
 from pipeline.pace import Pace
+from pipeline.passes import Row, rows_of
 from pipeline.placing import clear_replaced
 from pipeline.probing import Probing
 from pipeline.recipe import recipes
@@ -41,13 +45,12 @@ from pipeline.scan import display
 from pipeline.signals import Signals
 from pipeline.stopping import Stopping
 from pipeline.threads import budget, variables
+from pipeline.todo import Todo
 from pipeline.working import Working
-from stages.base import STEMS_FROM, JsonValue, Scope
+from stages.base import JsonValue
 
 _SHOWN_ONLY = ("progress", "todo", "todo_in_all")  # shown, not logged
 _TURN_S = 1.0
-_TODO_EVERY_S = 1.0
-_TODO_SHARE = 0.05  # of the time at most: with 300,000 open jobs the sum takes 0.14 s
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,10 @@ def _run_with(
     machine.dataset = os.fsdecode(config.dataset)
     machine.save(artifacts.replace_json)
     run_id = ledger.begin_run(
-        host=socket.gethostname(), pid=os.getpid(), version=__version__, settings=_settings(config)
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        settings=_settings(config, threads),
     )
     log = RunLog(out, run_id)
 
@@ -130,6 +136,10 @@ def _run_with(
         if event.kind not in _SHOWN_ONLY:
             log.write({"utc": now_utc(), "event": event.kind, **event.facts})
         emit(event)
+
+    def learnt() -> dict[Kind, Speed]:
+        planned = [recipe.planned() for recipe in asked if recipe.stage in config.selected]
+        return ledger.speeds.learnt(planned, device=config.device)
 
     night = Night(
         config=config,
@@ -143,8 +153,8 @@ def _run_with(
         clock=time.monotonic,
         selector=selectors.DefaultSelector(),
         environment={**config.environment, **variables(threads)},
-        lane_bytes=config.limits.lane_bytes or psutil.virtual_memory().total // 2,
-        allowance=Allowance.of(config, Pace(ledger.outlook.timed)),
+        lane_bytes=config.limits.lane_bytes or _lane_bytes(config),
+        allowance=Allowance.of(config, Pace(learnt)),
         machine=machine,
     )
     if aside is not None:
@@ -161,16 +171,20 @@ def _run_with(
         log.close()
 
 
-def _settings(config: RunConfig) -> str:
+def _lane_bytes(config: RunConfig) -> int:
+    """Return what a lane may hold: half of the memory; each of two beside one another a quarter."""
+    return psutil.virtual_memory().total // (4 if config.overlap else 2)
+
+
+def _settings(config: RunConfig, threads: int) -> str:
     stages = {name: config.stage_settings[name].model_dump(mode="json") for name in config.selected}
     asked = {
         "until": str(config.until) if config.until is not None else None,
         "limit": config.limit,
         "order": config.order,
+        "overlap": config.overlap,
     }
-    return json.dumps(
-        {"stages": stages, "device": config.device, "threads": config.threads, **asked}
-    )
+    return json.dumps({"stages": stages, "device": config.device, "threads": threads, **asked})
 
 
 class Supervisor:
@@ -179,16 +193,15 @@ class Supervisor:
     def __init__(self, night: Night, signals: Signals) -> None:
         self._night = night
         self._probing = Probing(night)
-        self._working: Working | None = None
+        self._rows: list[Row] = []
         self._signals = signals
         signals.kill = self._kill_children
         self._stopping = Stopping(night, self._signals)
         self._forecast = Forecast(night)
         self._journal = Journal(night)
         self._finding = Finding(night)
+        self._todo = Todo(night)
         self._settled = False
-        self._todo_after = 0.0
-        self._todo_limited = False
 
     def night(self) -> Report:
         """Work until nothing is left or something asks to stop.
@@ -199,10 +212,8 @@ class Supervisor:
         night.selector.register(self._signals.wake, selectors.EVENT_READ)
         try:
             self._recover()
-            for lane, scope in self._passes():
-                self._pass(Working(night, self._probing, lane, scope))
-                if self._stopping.leave_by is not None:
-                    break
+            self._rows = [Row(night, self._probing, passes) for passes in rows_of(night)]
+            self._work()
             return self._report()
         finally:
             self._kill_children()
@@ -237,54 +248,48 @@ class Supervisor:
             if recipe.blocked is not None and recipe.stage in night.config.selected:
                 night.block(recipe.stage, str(recipe.blocked))
 
-    def _passes(self) -> list[tuple[str, Scope]]:
-        """Return lanes and scopes in the order of a run: mix features, separation, stem features."""
-        selected = [
-            recipe for recipe in self._night.recipes if recipe.stage in self._night.config.selected
-        ]
-        mix = dict.fromkeys(one.lane for one in selected if one.scope is Scope.MIX)
-        stems = dict.fromkeys(one.lane for one in selected if one.scope is Scope.STEMS)
-        features = [lane for lane in mix if lane in stems]
-        others = [lane for lane in mix if lane not in stems]
-        return [(lane, Scope.MIX) for lane in features + others] + [
-            (lane, Scope.STEMS) for lane in stems
-        ]
-
-    def _pass(self, working: Working) -> None:
-        self._working = working
-        self._todo_after = 0.0
-        while True:
+    def _work(self) -> None:
+        night = self._night
+        while at_work := [row.working for row in self._rows if row.working is not None]:
+            night.rows_at_work = len(at_work)
             if self._stopping.due():
-                working.leave()
+                for working in at_work:
+                    working.leave()
             leave_by = self._stopping.leave_by
+            waiting = True
             if leave_by is None:
-                if self._finding.take():
-                    # A file that was changed keeps its number, below those of new ones met before it.
-                    self._probing.look_again()
-                more = not self._night.allowance.full and self._probing.feed()
-                finding = more or self._probing.busy or not self._finding.over
-                working.feed()
-                self._forecast.look(last=not finding)
-                self._tell_todo(working)
-                if not (finding or working.busy) and self._settled_and_done(working):
-                    break
-            elif not working.running or self._night.clock() > leave_by:
-                working.kill()
+                waiting = not self._turn(at_work)
+            elif not any(one.running for one in at_work) or night.clock() > leave_by:
+                for working in at_work:
+                    working.kill()
                 return
-            self._listen(0.0 if not self._finding.over and leave_by is None else _TURN_S)
-            self._night.lock.check()
-            working.check_hang()
+            self._listen(_TURN_S if waiting else 0.0)
+            night.lock.check()
+            for working in at_work:
+                working.check_hang()
             self._probing.check_hang()
             self._journal.look()
-        self._retire(working)
 
-    def _retire(self, working: Working) -> None:
-        """Let the lane leave by itself; it has nothing in hand."""
-        working.leave()
-        leave_by = self._night.clock() + self._night.config.limits.grace_s
-        while working.running and self._night.clock() < leave_by:
-            self._listen(_TURN_S)
-        working.kill()
+    def _turn(self, at_work: Sequence[Working]) -> bool:
+        """Find more, hand out more, go on to the next pass where one is done; say whether to hurry."""
+        if self._finding.take():
+            # A file that was changed keeps its number, below those of new ones met before it.
+            self._probing.look_again()
+        more = not self._night.allowance.full and self._probing.feed()
+        finding = more or self._probing.busy or not self._finding.over
+        for row in self._rows:
+            row.look()
+            row.feed()
+        self._forecast.look(last=not finding)
+        self._todo.look(at_work)
+        if finding:
+            return not self._finding.over
+        if not any(working.busy for working in at_work):
+            self._settle()
+        done = [row for row in self._rows if row.idle and self._done(row)]
+        for row in done:
+            row.retire()
+        return bool(done)
 
     def _listen(self, timeout_s: float) -> None:
         for key, _ in self._night.selector.select(timeout_s):
@@ -296,38 +301,29 @@ class Supervisor:
             elif key.fileobj is child.output:
                 if not child.drain():
                     self._night.selector.unregister(child.output)
-            elif self._probing.owns(child):
-                self._probing.hear(child)
-            elif self._working is not None and self._working.owns(child):
-                self._working.hear(child)
+            else:
+                self._hear(child)
 
-    def _settled_and_done(self, working: Working) -> bool:
-        """Once all is probed, clear what was replaced; say whether the pass has nothing left."""
+    def _hear(self, child: Child) -> None:
+        if self._probing.owns(child):
+            self._probing.hear(child)
+        for row in self._rows:
+            if row.working is not None and row.working.owns(child):
+                row.working.hear(child)
+
+    def _settle(self) -> None:
+        """All is probed and nothing in hand: clear what was replaced."""
         if not self._settled:
             self._settled = True
             clear_replaced(self._night)
-            self._todo_after = 0.0
-            self._tell_todo(working)
-        night = self._night
-        wanted = night.ledger.jobs.pending(night.run_id, lane=working.lane, scope=working.scope)
-        return not wanted or working.nothing_fits()
+            self._todo.settle()
 
-    def _tell_todo(self, working: Working) -> None:
-        """Tell how much audio the pass has, now and then while files are still being found."""
-        night = self._night
-        now, limited = night.clock(), night.allowance.full
-        if now < self._todo_after and limited == self._todo_limited:
-            return
-        self._todo_limited = limited
-        left_s = night.ledger.jobs.audio_left_s(night.run_id, night.config.selected)
-        pause_s = max(_TODO_EVERY_S, (night.clock() - now) / _TODO_SHARE)
-        self._todo_after = now + pause_s if not self._settled else float("inf")
-        this = (working.lane, str(working.scope))
-        night.tell("todo", lane=this[0], scope=this[1], left_s=left_s.get(this, 0.0))
-        # Stems that nobody will make are no work left.
-        given = STEMS_FROM in night.config.selected and STEMS_FROM not in night.blocked
-        in_all_s = sum(s for (_, scope), s in left_s.items() if given or scope == Scope.MIX)
-        night.tell("todo_in_all", left_s=in_all_s)
+    def _done(self, row: Row) -> bool:
+        """Say whether a pass has nothing left, and nothing to wait for."""
+        others = [other for other in self._rows if other is not row]
+        if row.takes_stems() and any(other.gives_stems() for other in others):
+            return False
+        return row.nothing_left()
 
     def _report(self) -> Report:
         night = self._night

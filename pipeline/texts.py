@@ -127,7 +127,9 @@ def _run_line(answer: Mapping[str, Any]) -> str:
     if answer["run"] is not None:
         run = answer["run"]
         end = f", about {duration(left)} left" if left else ""
-        return f"run {run['id']} is working (pid {run['pid']} on {run['host']}){end}"
+        how = ", separation beside the features" if run["overlap"] else ""
+        budget = f", {counted(run['threads'], 'thread')}" if run["threads"] else ""
+        return f"run {run['id']} is working (pid {run['pid']} on {run['host']}{budget}{how}){end}"
     last = answer["last_run"]
     if last is None:
         return "no run yet"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 _VARIABLES = (
@@ -23,13 +24,30 @@ _VARIABLES = (
 )
 
 
+@dataclass(frozen=True)
+class Cores:
+    """What of the processor is ours: of those `online` the `allowed` ones, cut by a `quota`."""
+
+    online: int
+    allowed: int
+    quota: float | None
+
+    @property
+    def budget(self) -> int:
+        """How many threads may compute at once."""
+        return max(1, min(self.allowed, math.ceil(self.quota or self.allowed)))
+
+
+def cores(*, cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Cores:
+    """Return what this process may use: by affinity, and by the CPU quota of its control group."""
+    online = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else online
+    return Cores(online, allowed, min(_quotas(cgroup, own), default=None))
+
+
 def budget(*, cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """Return how many cores this process may use: affinity, cut by a cgroup's CPU quota."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    quotas = _quotas(cgroup, own)
-    return max(1, min([cores, *map(math.ceil, quotas)]))
+    return cores(cgroup=cgroup, own=own).budget
 
 
 def _quotas(cgroup: Path, own: Path) -> list[float]:
@@ -77,3 +95,26 @@ def variables(threads: int) -> dict[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     return {name: str(threads) for name in _VARIABLES} | fixed
+
+
+_BESIDE_THE_DEVICE = 5  # of 19: 0.33 times the weight of what feeds the device
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a lane may use: threads, and how far it steps back for others (`nice`)."""
+
+    threads: int
+    nice: int = 0
+
+
+def share(threads: int, *, device_lane: bool, beside: bool) -> Share:
+    """Return a lane's part of the budget.
+
+    A lane alone has all of it. Beside one another the lane of the device has half of the threads:
+    it needs cores only to feed the device. The others have as many as there are, at a lower
+    priority: they take what that lane leaves, and it never waits for them.
+    """
+    if not beside:
+        return Share(threads)
+    return Share(max(1, threads // 2)) if device_lane else Share(threads, _BESIDE_THE_DEVICE)

@@ -12,12 +12,14 @@ from pipeline.child import Child
 from pipeline.claims import Claims
 from pipeline.errors import LockLost, Unfit
 from pipeline.identity import identity, signed
+from pipeline.lane_clock import LaneClock
 from pipeline.ledger.files import SeenFile
 from pipeline.ledger.jobs import Cause, Published
+from pipeline.ledger.speeds import Took
 from pipeline.ledger.work import Job, Work
-from pipeline.machine import processor
 from pipeline.night import Night
-from pipeline.order import TRACKS_AT_ONCE, JobOrder, LaneOrder, StageOrder, WorkOrder
+from pipeline.order import TRACKS_AT_ONCE
+from pipeline.ordering import setup, work_order
 from pipeline.probing import Probing
 from pipeline.recovery import recover
 from pipeline.threads import variables
@@ -151,41 +153,16 @@ class Working:
         return Unit(self._numbers, work, left, alone=alone)
 
     def _send(self, process: Process, unit: Unit) -> None:
-        work = unit.work
         process.units[unit.number] = unit
-        order = WorkOrder(
-            unit=unit.number,
-            path=os.fsdecode(os.path.join(os.fsencode(self._night.config.dataset), work.path)),
-            folder=os.fsdecode(work.folder),
-            sha256=work.sha256,
-            scope=self.scope,
-            identity=work.identity,
-            upstream=work.upstream,
-            source={
-                "path": os.fsdecode(work.path),
-                "sha256": work.sha256,
-                "size_bytes": work.identity[0],
-                "duration_s": work.duration_s,
-                "sample_rate_hz": work.sample_rate_hz,
-                "channels": work.channels,
-                "codec": work.codec,
-            },
-            jobs=tuple(
-                JobOrder(job.id, job.stage, job.recipe, job.fingerprint, job.attempt)
-                for job in unit.open.values()
-            ),
-        )
-        process.child.send(order.to_message())
+        process.child.send(work_order(self._night, unit, self.scope).to_message())
+        process.lane_clock.given()
 
     def _start(self) -> None:
-        night = self._night
-        stages = self._stages()
-        declared = [night.config.declarations[name] for name in stages]
-        parallel = any(one.parallel for one in declared)
-        threads = 1 if parallel else night.threads  # of each track's libraries
+        night, stages = self._night, self._stages()
+        told = setup(night, self.lane, self.scope, stages)
         child = Child(
             "pipeline.lane",
-            environment={**night.environment, **variables(threads)},
+            environment={**night.environment, **variables(told.library_threads)},
             arguments=[str(night.lock.descriptor)],
             inherit=[night.lock.descriptor],
         )
@@ -196,35 +173,17 @@ class Working:
             clock=night.clock,
             cpu_s=child.cpu_s,
         )
-        self._process = Process(child, watch)
+        self._process = Process(child, watch, LaneClock(night.clock))
         night.watch(child)
-        by_stage = {recipe.stage: recipe for recipe in night.recipes if recipe.scope is self.scope}
-        orders = {
-            name: StageOrder(
-                night.config.declarations[name],
-                by_stage[name].asked,
-                by_stage[name].weights,
-                night.machine.of_stage(name),
-            )
-            for name in stages
-        }
         night.tell(
-            "lane_started", lane=self.lane, scope=self.scope, stages=list(stages), pid=child.pid
+            "lane_started",
+            lane=self.lane,
+            scope=self.scope,
+            stages=list(stages),
+            pid=child.pid,
+            threads=told.mine.threads,
         )
-        child.send(
-            LaneOrder(
-                registry=night.config.registry,
-                out=str(night.out.root),
-                lock=str(night.lock.path),
-                device=night.config.device,
-                threads=threads,
-                tracks_at_once=night.threads if parallel else 1,
-                processor=processor(),
-                limits=night.config.decode,
-                room_bytes=night.lane_bytes // 2,
-                stages=orders,
-            ).to_message()
-        )
+        child.send(told.order.to_message())
         watch.progress(_LOADING, "start", limit_s=limits.load_s)
 
     # ---- hearing
@@ -296,6 +255,7 @@ class Working:
         elif kind == "finished":
             del process.units[unit.number]
             process.watch.rest(unit.number)
+            self._learn(unit, process.lane_clock.ended(more=bool(process.units)))
             self._idle_deaths = 0
             self._recycle_if_grown(process)
         else:
@@ -307,6 +267,8 @@ class Working:
                 unit.work, job, said["manifest_sha256"],
                 wall_s=said["wall_s"], cpu_s=said["cpu_s"], peak_bytes=said["peak_bytes"],
             )  # fmt: skip
+            unit.done.append((job, said["wall_s"]))
+            unit.device = said["device"]
         elif said["type"] == "failed":
             cause = Cause(said["reason"], said["detail"], phase=unit.phase)
             if cause.reason == Reason.STEMS_GONE:
@@ -343,14 +305,29 @@ class Working:
             manifest_sha256, manifests.features(folder), wall_s, cpu_s, peak_bytes
         )
         self._night.ledger.jobs.done(job, published, upstream=work.upstream, adopted=adopted)
-        if wall_s is not None and work.duration_s is not None:
-            pace = self._night.allowance.pace
-            pace.took(job.stage, job.scope, wall_s=wall_s, audio_s=work.duration_s)
         if job.stage == STEMS_FROM:
             night = self._night
             night.ledger.jobs.want_stems(night.run_id, work.track_id, night.config.selected)
         kind = "job_adopted" if adopted else "job_done"
         self._night.tell_job(kind, work, job, wall_s=wall_s, audio_s=work.duration_s)
+
+    def _learn(self, unit: Unit, lane_s: float) -> None:
+        """Note how long the lane took for a track; its jobs share that as their own times were."""
+        night, audio_s = self._night, unit.work.duration_s
+        in_all_s = sum(wall_s for _, wall_s in unit.done)
+        if not audio_s or not in_all_s:
+            return
+        device = unit.device if self.lane == night.device_lane else "cpu"
+        took = [
+            Took(
+                job.stage, job.scope, job.recipe, device, night.model_of(job.stage), audio_s, part_s
+            )
+            for job, wall_s in unit.done
+            for part_s in [lane_s * wall_s / in_all_s]
+        ]
+        night.ledger.speeds.note(night.run_id, took)
+        for one in took:
+            night.allowance.pace.took(one)
 
     def _changed(self, work: Work, job: Job) -> None:
         """The source is not the file that was hashed: throw the result away and look again."""
@@ -392,7 +369,9 @@ class Working:
         self._night.unwatch(process.child)
         self._process = None
         self._night.lock.check()  # another run may be at work in .tmp
-        recover(self._night.out)  # what it had whole is published, and adopted when claimed again
+        # What it had whole is published, and adopted when claimed again.
+        theirs = (job for unit in process.units.values() for job in unit.work.jobs)
+        recover(self._night.out, only={job.attempt for job in theirs})
         lost = Lost(status, tail, hung=hung, phase=phase, expected=process.leaving)
         if not process.ready and not process.leaving:
             self._died_loading(process, lost)

@@ -26,11 +26,13 @@ class Spent:
 
     `peak_bytes`: the memory of the largest of them all at its highest, and at least that of the
     process that started them: the system counts what a child was before it became a program.
+    `switches`: how often one of their threads gave up its core, or had it taken away.
     """
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
+    switches: int = 0
 
 
 def seconds(
@@ -55,6 +57,7 @@ def spent(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str], 
         wall_s=sum(one.wall_s for one in took),
         cpu_s=sum(one.cpu_s for one in took),
         peak_bytes=max((one.peak_bytes for one in took), default=0),
+        switches=sum(one.switches for one in took),
     )
 
 
@@ -79,7 +82,8 @@ def _one(command: Sequence[str], environment: Mapping[str, str], *, what: str) -
     wall_s = time.monotonic() - start
     if process.returncode != 0:
         raise NotMeasured(what, ending(process.returncode), last_lines(output))
-    return Spent(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    switches = used.ru_nvcsw + used.ru_nivcsw
+    return Spent(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, switches)
 
 
 def last_lines(output: bytes) -> str:

@@ -21,6 +21,7 @@ from pipeline.ledger.queue import Queue
 from pipeline.ledger.ranks import Ranks
 from pipeline.ledger.restoring import Restoring
 from pipeline.ledger.schema import runs
+from pipeline.ledger.speeds import Speeds
 from pipeline.ledger.transactions import Transactions
 from pipeline.ledger.trouble import DATABASE_ERRORS, broken, check_pages
 
@@ -50,6 +51,7 @@ class Ledger:
         self.keeping = Keeping(self._transactions)
         self.restoring = Restoring(self._transactions)
         self.outlook = Outlook(self._transactions)
+        self.speeds = Speeds(self._transactions)
         self.together = self._transactions.together
         self.commit_so_far = self._transactions.commit_so_far
 

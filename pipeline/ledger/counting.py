@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Row, exists, func, select
 
 from pipeline.ledger.plan import Planned, stale
 from pipeline.ledger.schema import State, jobs, paths, runs, tracks
+from pipeline.ledger.speeds import learnt, seconds_left
 from stages.base import STEMS_FROM, JsonValue
 
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
@@ -39,26 +41,22 @@ class Status:
     jobs: list[JobCounts]
     blocked: dict[str, str]  # stage -> why
     last_run: dict[str, JsonValue] | None
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Seconds until all that is open is done, None while a speed is unknown."""
-        total = 0.0
-        for counts in self.jobs:
-            if not counts.remaining_audio_s:
-                continue
-            if counts.wall_s_per_audio_s is None:
-                return None
-            total += counts.remaining_audio_s * counts.wall_s_per_audio_s
-        return total
+    remaining_s: float | None  # until all that is open is done, None while a speed is unknown
 
 
-def count(connection: Connection, planned: Sequence[Planned], separation: Planned | None) -> Status:
-    """Count everything that there is in a ledger."""
+def count(
+    connection: Connection,
+    planned: Sequence[Planned],
+    separation: Planned | None,
+    *,
+    device: str = "auto",
+) -> Status:
+    """Count everything that there is in a ledger; `device`: as settings ask, for the time left."""
     waits = paths.c.track_id.is_(None) & paths.c.missing.is_(False)
     unhashed = select(func.count()).where(waits, paths.c.problem.is_not(None))
     unprobed = select(func.count()).where(waits, paths.c.problem.is_(None))
     counts = _job_counts(connection, planned, separation)
+    last_run = _last_run(connection)
     return Status(
         tracks=_scalar(connection, select(func.count(func.distinct(paths.c.track_id)))),
         missing=_missing(connection),
@@ -66,7 +64,8 @@ def count(connection: Connection, planned: Sequence[Planned], separation: Planne
         unprobed=_scalar(connection, unprobed),
         jobs=counts,
         blocked=_blocked(connection, counts),
-        last_run=_last_run(connection),
+        last_run=last_run,
+        remaining_s=_remaining_s(connection, counts, planned, last_run, device),
     )
 
 
@@ -168,12 +167,38 @@ def _blocked(connection: Connection, counts: Sequence[JobCounts]) -> dict[str, s
     return why
 
 
+def _remaining_s(
+    connection: Connection,
+    counts: Sequence[JobCounts],
+    planned: Sequence[Planned],
+    last_run: Mapping[str, JsonValue] | None,
+    device: str,
+) -> float | None:
+    """Return the time for what is open; of the stages that the run at work does, if there is one."""
+    at_work = last_run is not None and last_run["ended_utc"] is None
+    asked = last_run["stages"] if at_work and last_run is not None else None
+    wanted = [one for one in planned if not isinstance(asked, list) or one.stage in asked]
+    kinds = {(one.stage, one.scope) for one in wanted}
+    open_s = {
+        (one.stage, one.scope): one.remaining_audio_s
+        for one in counts
+        if (one.stage, one.scope) in kinds
+    }
+    overlap = bool(at_work and last_run is not None and last_run["overlap"])
+    return seconds_left(open_s, learnt(connection, wanted, device=device), overlap=overlap)
+
+
 def _last_run(connection: Connection) -> dict[str, JsonValue] | None:
     row = connection.execute(select(runs).order_by(runs.c.id.desc()).limit(1)).one_or_none()
     if row is None:
         return None
     kept = ("id", "host", "pid", "version", "started_utc", "ended_utc", "exit_code")
-    return {name: getattr(row, name) for name in kept}
+    asked = json.loads(row.settings)
+    return {
+        **{name: getattr(row, name) for name in kept},
+        "stages": list(asked.get("stages", ())),
+        **{name: asked.get(name) for name in ("threads", "overlap", "device")},
+    }
 
 
 def _scalar(connection: Connection, wanted: object) -> int:

@@ -107,26 +107,6 @@ class Jobs:
                     return work
         return None
 
-    def audio_left_s(self, run_id: int, stages: Collection[str]) -> dict[tuple[str, str], float]:
-        """Return the seconds of audio that a run still has to do, by lane and scope.
-
-        A track counts once for each of its jobs. Stems jobs that wait count too.
-        """
-        wanted = (
-            select(jobs.c.lane, jobs.c.scope, func.coalesce(func.sum(jobs.c.audio_s), 0.0))
-            .where(
-                jobs.c.queued_run == run_id,
-                jobs.c.stage.in_(stages),
-                jobs.c.state.in_([State.PENDING, State.WAITING, State.RUNNING]),
-            )
-            .group_by(jobs.c.lane, jobs.c.scope)
-        )
-        with self._transactions.begin() as connection:
-            return {
-                (str(lane), str(scope)): float(seconds)
-                for lane, scope, seconds in connection.execute(wanted)
-            }
-
     def pending(self, run_id: int, *, lane: str, scope: str) -> bool:
         """Say whether a claim would find something."""
         wanted = select(jobs.c.id).where(_claimable(run_id, lane, scope))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,9 @@ from sqlalchemy import Engine, select
 
 from pipeline.ledger.connect import reader
 from pipeline.ledger.migrate import check_readable
-from pipeline.ledger.reading import Reading
+from pipeline.ledger.plan import Planned
 from pipeline.ledger.schema import jobs, paths, tracks
+from pipeline.ledger.speeds import Kind, Speed, learnt
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,10 @@ class Known:
             for row in connection.execution_options(stream_results=True).execute(wanted):
                 yield KnownJob(*row)
 
-    def speeds(self) -> dict[tuple[str, str], float | None]:
-        """Return the seconds that each stage and scope took for one of audio, as far as known."""
-        counted = Reading(self._engine).status([], None).jobs
-        return {(one.stage, one.scope): one.wall_s_per_audio_s for one in counted}
+    def speeds(self, planned: Sequence[Planned], *, device: str) -> dict[Kind, Speed]:
+        """Return how fast the stages are that settings ask for, as far as runs have shown it."""
+        with self._engine.connect() as connection:
+            return learnt(connection, planned, device=device)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a run expects: how fast each stage was so far, how much audio is open, how many tracks are left."""
+"""What lies before a run: how much audio is open, how many tracks are left."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from sqlalchemy import func, select
 
 from pipeline.ledger.schema import State, jobs, paths
 from pipeline.ledger.transactions import Transactions
-
-
-@dataclass(frozen=True)
-class Timed:
-    """What the published jobs of one stage and scope took, in all."""
-
-    wall_s: float
-    audio_s: float
 
 
 @dataclass(frozen=True)
@@ -42,19 +34,6 @@ class Outlook:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-
-    def timed(self) -> dict[tuple[str, str], Timed]:
-        """Return what each stage and scope took so far, of the jobs that are done as asked today."""
-        wanted = (
-            select(jobs.c.stage, jobs.c.scope, func.sum(jobs.c.wall_s), func.sum(jobs.c.audio_s))
-            .where(jobs.c.state == State.DONE, jobs.c.wall_s.is_not(None), jobs.c.audio_s > 0)
-            .group_by(jobs.c.stage, jobs.c.scope)
-        )
-        with self._transactions.begin() as connection:
-            return {
-                (str(stage), str(scope)): Timed(float(wall_s), float(audio_s))
-                for stage, scope, wall_s, audio_s in connection.execute(wanted)
-            }
 
     def open(self, run_id: int, stages: Collection[str]) -> list[Open]:
         """Return what a run has in its queue, stems jobs that wait included."""

@@ -16,7 +16,8 @@ from stages.base import STEMS_FROM
 class Planned:
     """One kind of job that today's settings ask for.
 
-    `blocked` says why the stage cannot start; without weights there is no `recipe` either.
+    `blocked` says why the stage cannot start; without weights there is no `recipe` either. `model`:
+    of stages that have one, by name.
     """
 
     stage: str
@@ -24,6 +25,7 @@ class Planned:
     lane: str
     recipe: str | None
     blocked: str | None = None
+    model: str | None = None
 
 
 def add_jobs(tx: Connection, planned: Sequence[Planned]) -> None:

@@ -101,5 +101,5 @@ def _explained(error: Exception, limit_s: float) -> BadUsage:
     if any(word in text for word in ("not authorized", "prohibited", "denied")):
         return BadUsage(f"only SELECT on the ledger's tables is allowed here ({text}).")
     return BadUsage(
-        f"{text.rstrip('.')}. The tables: runs, tracks, paths, jobs, attempts, results; the views: job, feature."
+        f"{text.rstrip('.')}. The tables: runs, tracks, paths, jobs, attempts, results, speeds; the views: job, feature."
     )

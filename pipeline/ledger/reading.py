@@ -39,10 +39,12 @@ class Reading:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def status(self, planned: Sequence[Planned], separation: Planned | None) -> Status:
-        """Return the dataset in numbers."""
+    def status(
+        self, planned: Sequence[Planned], separation: Planned | None, *, device: str = "auto"
+    ) -> Status:
+        """Return the dataset in numbers; `device`: as settings ask, for the time left."""
         with self._engine.connect() as connection:
-            return count(connection, planned, separation)
+            return count(connection, planned, separation, device=device)
 
     def tracks(self, *, state: str | None = None, stage: str | None = None) -> Iterator[JobLine]:
         """Give the jobs in a state, by path; without one, all of them.

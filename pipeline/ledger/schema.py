@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the file's own stamp at every start, so that alembic is
 # imported only when there is something to migrate.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class State(StrEnum):
@@ -159,4 +159,18 @@ results = Table(
     metadata,
     Column("job_id", Integer, ForeignKey("jobs.id"), primary_key=True),
     Column("features", Text, nullable=False),  # features.json as it was published
+)
+
+speeds = Table(
+    "speeds",
+    metadata,
+    Column("run_id", Integer, ForeignKey("runs.id"), primary_key=True),
+    Column("stage", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("recipe", String(64), primary_key=True),
+    Column("device", Text, primary_key=True),  # cpu, cuda:0, …
+    Column("model", Text),  # of stages that have one
+    Column("jobs", Integer, nullable=False),
+    Column("audio_s", Float, nullable=False),
+    Column("lane_s", Float, nullable=False),  # of the lane's own time, by the clock
 )

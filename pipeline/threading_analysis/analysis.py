@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import soundfile
 from pipeline.bench.processes import python, spent
 from pipeline.config import RunConfig, load
 from pipeline.errors import NotMeasured
+from pipeline.installed import missing_of
 from pipeline.machine import Machine
 from pipeline.recipe import recipes
 from pipeline.texts import counted
@@ -260,15 +260,7 @@ def _why_not(subject: Subject, blocked: str | None) -> str | None:
     call = subject.call
     if call is None:
         return blocked
-    missing = [name for name in call.needed if not _is_installed(name)]
+    missing = missing_of(call.needed)
     if missing:
         return f"not installed: {', '.join(missing)}. Install with: pip install {' '.join(missing)}"
     return blocked if call.has_weights else None
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from typing import Any
 
 from pipeline import __version__
+from pipeline.installed import version_of
 from pipeline.machine import processor
 from pipeline.texts import aligned, counted
 from pipeline.threading_analysis.analysis import LeftOut, Measured, Trial, Tried, way_in_words
@@ -114,7 +114,7 @@ def measured_json(measured: Measured) -> dict[str, Any]:
         "versions": {
             "nightshift": __version__,
             "python": platform.python_version(),
-            **{name: version for name in _LIBRARIES if (version := _version(name))},
+            **{name: version for name in _LIBRARIES if (version := version_of(name))},
         },
         "processor": processor(),
         "cores": measured.budget,
@@ -166,10 +166,3 @@ def _trial_json(trial: Trial, tried: Tried) -> dict[str, Any]:
 
 def _call(found: Tried | LeftOut) -> str | None:
     return None if found.subject.call is None else found.subject.call.name
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.allowance import Allowance, Bound, InHand
 from pipeline.deadline import Deadline, steady_s
-from pipeline.ledger.outlook import Timed
+from pipeline.ledger.speeds import Speed, Took
 from pipeline.pace import Pace
 from pipeline.room import Room, Sizes
 
@@ -147,7 +147,7 @@ def test_suspend_counts_as_time_on_linux() -> None:
 def allowance(
     *,
     deadline: Deadline | None = None,
-    before: dict[tuple[str, str], Timed] | None = None,
+    before: dict[tuple[str, str], Speed] | None = None,
     limit: int | None = None,
 ) -> Allowance:
     room = Room(Path("/"), min_free_bytes=0, min_free_files=0, statvfs=lambda path: os.statvfs("/"))
@@ -158,7 +158,7 @@ def allowance(
 
 
 FREE = InHand(0.0, 0.0)
-HALF_TIME = {("separation", "mix"): Timed(wall_s=500.0, audio_s=1000.0)}
+HALF_TIME = {("separation", "mix"): Speed(lane_s=500.0, audio_s=1000.0)}
 
 
 def test_without_until_any_track_fits() -> None:
@@ -192,19 +192,22 @@ def test_while_no_speed_is_known_any_track_fits_until_the_hour_itself() -> None:
     assert asked.time_is_up()
 
 
+SLOW = Took("a", "mix", "recipe", "cpu", None, audio_s=100.0, lane_s=50.0)
+
+
 def test_stages_of_one_lane_take_the_sum_of_their_times() -> None:
-    pace = Pace(lambda: {("a", "mix"): Timed(10.0, 100.0), ("b", "mix"): Timed(30.0, 100.0)})
+    pace = Pace(lambda: {("a", "mix"): Speed(10.0, 100.0), ("b", "mix"): Speed(30.0, 100.0)})
 
     assert pace.per_audio_s(["a", "b", "unknown"], "mix") == pytest.approx(1.1 * 0.4)
 
 
 def test_after_three_jobs_a_run_believes_its_own_speed() -> None:
-    pace = Pace(lambda: {("a", "mix"): Timed(10.0, 100.0)})
+    pace = Pace(lambda: {("a", "mix"): Speed(10.0, 100.0)})
 
     for _ in range(2):
-        pace.took("a", "mix", wall_s=50.0, audio_s=100.0)
+        pace.took(SLOW)
     assert pace.per_audio_s(["a"], "mix") == pytest.approx(1.1 * 0.1)
-    pace.took("a", "mix", wall_s=50.0, audio_s=100.0)
+    pace.took(SLOW)
 
     assert pace.per_audio_s(["a"], "mix") == pytest.approx(1.1 * 0.5)
 
@@ -212,7 +215,7 @@ def test_after_three_jobs_a_run_believes_its_own_speed() -> None:
 def test_a_run_without_a_past_believes_its_first_job() -> None:
     pace = Pace(dict)
 
-    pace.took("a", "mix", wall_s=50.0, audio_s=100.0)
+    pace.took(SLOW)
 
     assert pace.per_audio_s(["a"], "mix") == pytest.approx(1.1 * 0.5)
     assert pace.per_audio_s(["a"], "stems") == 0.0

@@ -21,11 +21,13 @@ from pipeline.ledger.connect import reader
 from pipeline.ledger.counting import JobCounts
 from pipeline.ledger.files import KnownTrack, Probed, SeenFile
 from pipeline.ledger.jobs import Cause, Published
+from pipeline.ledger.outlook import Open
 from pipeline.ledger.plan import Planned, stale
 from pipeline.ledger.reading import Reading
 from pipeline.ledger.schema import State, jobs
 from pipeline.ledger.work import Job, Work
-from pipeline.supervisor import Supervisor
+from pipeline.pace import Pace
+from pipeline.todo import Todo
 from tests.big_ledger import LAST_RUN, STAGES, make_ledger, name_of, plan_of, sha256_of
 from tests.plans import Statement, heard
 
@@ -269,8 +271,7 @@ MAY_READ_WHOLE: dict[str, set[str]] = {
     "retry_problems": set(),
     "unseen": {"paths"},  # each path that the scan may have missed
     "replaced": set(),  # goes through the tracks
-    "timed": {"jobs"},  # an index of them
-    "audio_left_s": set(),
+    "learnt": {"jobs"},  # an index of them, for what no run has timed
     "open": set(),
     "left": set(),
     "outcome": set(),
@@ -285,8 +286,7 @@ def _once(ledger: Ledger, planned: list[Planned]) -> dict[str, Callable[[], obje
         "retry_problems": ledger.files.retry_problems,
         "unseen": lambda: ledger.files.unseen(LAST_RUN, after=0, limit=500),
         "replaced": ledger.files.replaced,
-        "timed": ledger.outlook.timed,
-        "audio_left_s": lambda: ledger.jobs.audio_left_s(LAST_RUN, ALL),
+        "learnt": lambda: ledger.speeds.learnt(planned, device="auto"),
         "open": lambda: ledger.outlook.open(LAST_RUN, ALL),
         "left": lambda: ledger.outlook.left(LAST_RUN, ALL),
         "outcome": lambda: ledger.jobs.outcome(LAST_RUN, ALL),
@@ -307,24 +307,24 @@ def test_a_sum_that_takes_long_is_taken_seldom() -> None:
     now = {"s": 0.0}
     taken: list[float] = []
 
-    def audio_left_s(run_id: int, stages: object) -> dict[tuple[str, str], float]:
+    def open_jobs(run_id: int, stages: object) -> list[Open]:
         taken.append(now["s"])
         now["s"] += 0.5
-        return {}
+        return []
 
-    supervisor: Any = object.__new__(Supervisor)
-    supervisor._todo_after, supervisor._todo_limited, supervisor._settled = 0.0, False, False
-    supervisor._night = SimpleNamespace(
+    night: Any = SimpleNamespace(
         clock=lambda: now["s"],
         tell=lambda kind, **facts: None,
-        allowance=SimpleNamespace(full=False),
-        ledger=SimpleNamespace(jobs=SimpleNamespace(audio_left_s=audio_left_s)),
+        allowance=SimpleNamespace(full=False, pace=Pace(dict)),
+        ledger=SimpleNamespace(outlook=SimpleNamespace(open=open_jobs)),
         run_id=1,
         blocked={},
-        config=SimpleNamespace(selected=("note",)),
+        config=SimpleNamespace(selected=("note",), overlap=False),
     )
+    todo = Todo(night)
+    at_work: Any = [SimpleNamespace(lane="features", scope="mix")]
     while now["s"] < 60:
-        supervisor._tell_todo(SimpleNamespace(lane="features", scope="mix"))
+        todo.look(at_work)
         now["s"] += 0.25
 
     assert len(taken) * 0.5 / now["s"] < 0.06

@@ -231,7 +231,7 @@ def test_wrong_sql_is_explained_with_the_tables_there_are(
         _ask(ledger_file, sql)
 
     assert why in str(refused.value)
-    assert "runs, tracks, paths, jobs, attempts, results; the views: job, feature" in str(
+    assert "runs, tracks, paths, jobs, attempts, results, speeds; the views: job, feature" in str(
         refused.value
     )
 
