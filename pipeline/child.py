@@ -115,6 +115,14 @@ class Child:
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
+    def kill_within(self, timeout_s: float) -> int | None:
+        """Kill the whole process group and wait so long at most; None when it is not dead by then.
+
+        Only for a child that does not hold the lock: it may outlive the run.
+        """
+        self._kill_group()
+        return self.wait(timeout_s)
+
     def _kill_group(self) -> None:
         try:
             os.killpg(self.pid, signal.SIGKILL)

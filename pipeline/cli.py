@@ -142,26 +142,36 @@ def status(
         bool, typer.Option("--watch", help="Show it again every two seconds.")
     ] = False,
 ) -> int:
-    """Show how far DATASET is: counts by stage, scope and state, speed, time left."""
+    """Show how far DATASET is: counts by stage, scope and state, speed, time left, load."""
+    from pipeline.monitoring.words import load_lines
+
     settings = load(dataset, out=out, file=config, assignments=set_ or (), environment=os.environ)
     while True:
         answer = _status(settings)
-        _print(json.dumps(answer) if as_json else texts.status(answer))
+        _print(
+            json.dumps(answer)
+            if as_json
+            else "\n".join([texts.status(answer), *load_lines(answer)])
+        )
         if not watch:
             return 0
         _wait_and_clear(as_json)
 
 
 def _status(settings: RunConfig) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
     from pipeline.lock import running
+    from pipeline.monitoring.reading import load_keys
 
     planned, separation = _planned(settings)
     with _reading(settings) as reading:
-        return texts.status_json(
+        answer = texts.status_json(
             reading.status(planned, separation, device=settings.device),
             dataset=str(settings.dataset),
             holder=running(settings.out),
         )
+    return {**answer, **load_keys(settings.out, answer, now=datetime.now(UTC))}
 
 
 @app.command()

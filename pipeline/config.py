@@ -62,7 +62,7 @@ class DecodeSettings(BaseModel):
 
 
 class Limits(BaseModel):
-    """When a lane is taken for hanging, stopped or recycled, and when the disk for full."""
+    """When a lane is taken for hanging, stopped or recycled, when the disk for full; how often to look."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +74,7 @@ class Limits(BaseModel):
     lane_bytes: int | None = Field(default=None, gt=0)
     min_free_bytes: int = Field(default=1 << 30, ge=0)
     min_free_files: int = Field(default=1000, ge=0)
+    sample_every_s: float = Field(default=10, ge=0)
 
 
 class CommonSettings(BaseModel):

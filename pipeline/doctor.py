@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import surroundings
+from pipeline.child import ending
 from pipeline.config import RunConfig
 from pipeline.errors import Unfit
 from pipeline.installed import missing_of, version_of
 from pipeline.ledger.connect import SQLITE_VERSION
 from pipeline.machine import Machine
+from pipeline.monitoring.words import cards_seen
 from pipeline.threads import budget, cores, variables
 from stages.base import StageBlocked
 
@@ -30,6 +33,16 @@ device = torch_device(sys.argv[1])
 torch.nn.functional.conv1d(torch.ones(1, 1, 64, device=device), torch.ones(1, 1, 3, device=device)).sum().item()
 name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 print(f"torch {torch.__version__}: {device} ({name}), one convolution done")
+"""
+
+_GPUS_TIMEOUT_S = 30  # to load a library and ask a few cards takes well under a second
+# In a process of its own for the same reason.
+_GPUS_CHECK = """
+import json
+from dataclasses import asdict
+from pipeline.monitoring.find import find
+gpus = find()
+print(json.dumps({"by": gpus.by, "why": gpus.why, "cards": [asdict(one) for one in gpus.sample()]}))
 """
 
 
@@ -57,6 +70,7 @@ def examine(config: RunConfig, *, with_disk: bool) -> Iterator[Finding]:
         if declaration.weights is not None:
             yield _weights(config, name)
     yield _device(config)
+    yield _gpus(config)
 
 
 def _threads(config: RunConfig, *, with_disk: bool) -> str:
@@ -138,6 +152,29 @@ def _weights(config: RunConfig, stage: str) -> Finding:
     except StageBlocked as error:
         return Finding("note", f"weights of {stage}", error.problem, error.remedy)
     return Finding("good", f"weights of {stage}", ", ".join(str(file) for file in files))
+
+
+def _gpus(config: RunConfig) -> Finding:
+    """Say what of a GPU's load a run will see; a run needs none of it."""
+    what = "GPU monitor"
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-P", "-c", _GPUS_CHECK],
+            env=config.environment,
+            capture_output=True,
+            text=True,
+            timeout=_GPUS_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("note", what, f"the driver gave no answer in {_GPUS_TIMEOUT_S} s")
+    if asked.returncode != 0:
+        last = (asked.stderr.strip().splitlines() or [ending(asked.returncode)])[-1]
+        return Finding("note", what, f"asking the driver failed: {last}")
+    found = json.loads(asked.stdout.splitlines()[-1])
+    if found["why"]:
+        return Finding("note", what, f"no GPU is seen: {found['why']}")
+    return Finding("good", what, cards_seen(found))
 
 
 def _device(config: RunConfig) -> Finding:

@@ -59,6 +59,8 @@ LIBRARIES: dict[str, tuple[str, str]] = {
     "lameenc": ("LGPL-3.0-or-later", "comes with Demucs; used for MP3 stems"),
     "safetensors": ("Apache-2.0", ""),
     "pyyaml": ("MIT", ""),
+    "nvidia-ml-py": ("BSD-3-Clause", ""),
+    "amdsmi": ("MIT", "comes with ROCm; used where it is installed"),
     "essentia-tensorflow": (
         "AGPL-3.0-only",
         "optional; who hands on a program that uses it, or lets others use it over a network, "

@@ -33,6 +33,7 @@ from pipeline.ledger.outlook import Left
 from pipeline.ledger.speeds import Kind, Speed
 from pipeline.machine import Machine
 from pipeline.manifest import Wrong
+from pipeline.monitoring.monitor import Monitor
 from pipeline.night import Night
 from pipeline.pace import Pace
 from pipeline.passes import Row, rows_of
@@ -199,6 +200,7 @@ class Supervisor:
         self._stopping = Stopping(night, self._signals)
         self._forecast = Forecast(night)
         self._journal = Journal(night)
+        self._monitor = Monitor(night)
         self._finding = Finding(night)
         self._todo = Todo(night)
         self._settled = False
@@ -217,6 +219,7 @@ class Supervisor:
             return self._report()
         finally:
             self._kill_children()
+            self._monitor.close()
             night.selector.close()
 
     def _kill_children(self) -> None:
@@ -269,6 +272,7 @@ class Supervisor:
                 working.check_hang()
             self._probing.check_hang()
             self._journal.look()
+            self._monitor.look()
 
     def _turn(self, at_work: Sequence[Working]) -> bool:
         """Find more, hand out more, go on to the next pass where one is done; say whether to hurry."""
@@ -281,7 +285,7 @@ class Supervisor:
             row.look()
             row.feed()
         self._forecast.look(last=not finding)
-        self._todo.look(at_work)
+        self._todo.look(at_work, finding=finding)
         if finding:
             return not self._finding.over
         if not any(working.busy for working in at_work):
@@ -316,7 +320,6 @@ class Supervisor:
         if not self._settled:
             self._settled = True
             clear_replaced(self._night)
-            self._todo.settle()
 
     def _done(self, row: Row) -> bool:
         """Say whether a pass has nothing left, and nothing to wait for."""
@@ -348,5 +351,11 @@ class Supervisor:
             left=left.tracks,
             unprobed=left.unprobed,
         )
-        night.tell("run_ended", exit_code=report.exit_code, done=report.done, failed=report.failed)
+        night.tell(
+            "run_ended",
+            exit_code=report.exit_code,
+            done=report.done,
+            failed=report.failed,
+            load=self._monitor.summary(),
+        )
         return report

@@ -24,21 +24,23 @@ class Todo:
         self._began_s = night.clock()
         self._after_s = 0.0
         self._limited = False
+        self._finding = True
         self._told: list[Working] = []
 
-    def settle(self) -> None:
-        """All tracks are known now: what is left is told at once."""
-        self._after_s = 0.0
+    def look(self, at_work: Sequence[Working], *, finding: bool) -> None:
+        """Tell what is left now and then, when a pass has begun, and when all tracks are found.
 
-    def look(self, at_work: Sequence[Working]) -> None:
-        """Tell what is left, now and then, and when a pass has begun."""
+        Args:
+            finding: tracks are still being found, so that nobody knows how long it will take.
+        """
         night = self._night
         now, limited = night.clock(), night.allowance.full
         fresh = any(working not in self._told for working in at_work)
-        if now < self._after_s and limited == self._limited and not fresh:
+        changed = fresh or (limited, finding) != (self._limited, self._finding)
+        if now < self._after_s and not changed:
             return
-        self._limited, self._told = limited, list(at_work)
-        self._tell(at_work, self._open())
+        self._limited, self._finding, self._told = limited, finding, list(at_work)
+        self._tell(at_work, self._open(), finding=finding)
         elapsed_s, took_s = night.clock() - self._began_s, night.clock() - now
         self._after_s = now + max(_EVERY_S, elapsed_s * _OF_ELAPSED, took_s / _SHARE)
 
@@ -49,7 +51,7 @@ class Todo:
         found = night.ledger.outlook.open(night.run_id, night.config.selected)
         return [one for one in found if given or one.scope == Scope.MIX]
 
-    def _tell(self, at_work: Sequence[Working], left: Sequence[Open]) -> None:
+    def _tell(self, at_work: Sequence[Working], left: Sequence[Open], *, finding: bool) -> None:
         night = self._night
         by_lane: defaultdict[tuple[str, str], float] = defaultdict(float)
         for one in left:
@@ -58,10 +60,8 @@ class Todo:
             this = (working.lane, str(working.scope))
             night.tell("todo", lane=this[0], scope=this[1], left_s=by_lane[this])
         night.tell("todo_in_all", left_s=sum(one.audio_s for one in left))
-        expected_s = seconds_left(
-            {(one.stage, one.scope): one.audio_s for one in left},
-            night.allowance.pace.speeds(),
-            overlap=night.config.overlap,
-        )
+        open_s = {(one.stage, one.scope): one.audio_s for one in left}
+        speeds, overlap = night.allowance.pace.speeds(), night.config.overlap
+        expected_s = None if finding else seconds_left(open_s, speeds, overlap=overlap)
         elapsed_s = night.clock() - self._began_s
         night.tell("time_left", left_s=expected_s, elapsed_s=round(elapsed_s, 3))

@@ -412,7 +412,7 @@ def test_the_keys_of_machine_json_are_documented() -> None:
 
 
 def test_the_events_of_a_run_log_are_documented() -> None:
-    source = "\n".join(file.read_text() for file in sorted((ROOT / "pipeline").glob("*.py")))
+    source = "\n".join(file.read_text() for file in sorted((ROOT / "pipeline").rglob("*.py")))
     told = set(re.findall(r'\.tell(?:_job)?\(\s*"(\w+)"', source)) - {
         "progress",
         "todo",

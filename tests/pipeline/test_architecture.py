@@ -20,7 +20,9 @@ from stages import STAGES
 from stages.base import Declaration, Stage, StageSettings
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "librosa", "essentia", "numba", "scipy", "soundfile", "numpy")
+HEAVY = (
+    "torch", "librosa", "essentia", "numba", "scipy", "soundfile", "numpy", "pynvml", "amdsmi",
+)  # fmt: skip
 SQL = ("sqlalchemy", "sqlite3", "alembic")
 
 

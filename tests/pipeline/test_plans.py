@@ -324,7 +324,7 @@ def test_a_sum_that_takes_long_is_taken_seldom() -> None:
     todo = Todo(night)
     at_work: Any = [SimpleNamespace(lane="features", scope="mix")]
     while now["s"] < 60:
-        todo.look(at_work)
+        todo.look(at_work, finding=True)
         now["s"] += 0.25
 
     assert len(taken) * 0.5 / now["s"] < 0.06
