@@ -16,6 +16,7 @@ from pipeline.errors import BadUsage
 from pipeline.options import AsJson
 
 if TYPE_CHECKING:
+    from pipeline.bench.night_ways import Part
     from pipeline.bench.subjects import Subject
     from pipeline.bench.ways import Precision, Way
 
@@ -120,6 +121,50 @@ def overlap(
     return 0
 
 
+@bench.command()
+def night(
+    files: Files,
+    parts: Annotated[
+        str, typer.Option("--stages", help="Which of them, comma-separated.")
+    ] = "separation,tagging,features",
+    model: Annotated[
+        str, typer.Option(help="Catalogue name, folder or safetensors file.")
+    ] = "nano",
+    families: Annotated[
+        str, typer.Option(help="Which families of models, comma-separated.")
+    ] = "musicnn",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or rocm.")] = "cpu",
+    sample: Annotated[
+        int, typer.Option(min=2, help="From how many files it is foretold; at most half of them.")
+    ] = 10,
+    length_s: Annotated[
+        float | None,
+        typer.Option(min=1, help="Tell hours for files of this length. Default: the mean one."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Do FILES as scripts do and with `pipeline run`; tell hours for up to 100,000 files."""
+    from pipeline.bench import night_figures, night_words
+    from pipeline.bench.night import Question, measure
+
+    question = Question(
+        files=tuple(files),
+        parts=_parts(parts),
+        model=model,
+        families=_families(families),
+        device=device,
+        sample=sample,
+        length_s=length_s,
+    )
+    measured = measure(question, environment=os.environ, say=say)
+    put(
+        json.dumps(night_figures.measured_json(measured))
+        if as_json
+        else night_words.table(measured)
+    )
+    return 0
+
+
 def _against_a_script(
     subject: Subject,
     files: Sequence[Path],
@@ -155,6 +200,13 @@ def _families(given: str) -> tuple[str, ...]:
     return names
 
 
+def _parts(given: str) -> tuple[Part, ...]:
+    from pipeline.bench.night_ways import PARTS
+
+    named = _named(given, PARTS, option="--stages")
+    return tuple(part for part in PARTS if part in named)
+
+
 def numbers_of_threads(given: Sequence[int] | None) -> tuple[int, ...]:
     """Return the numbers that are given, each once, in the order in which they are run."""
     return tuple(sorted(set(given or (1,))))
@@ -177,9 +229,9 @@ def _ways(given: str) -> tuple[Way, ...]:
     return tuple(way for way in RIVALS if way in named)
 
 
-def _named(given: str, known: Sequence[str]) -> set[str]:
+def _named(given: str, known: Sequence[str], *, option: str = "--against") -> set[str]:
     named = {name.strip() for name in given.split(",")}
     unknown = sorted(named - set(known))
     if unknown:
-        raise BadUsage(f"--against {unknown[0]}: give some of {', '.join(known)}.")
+        raise BadUsage(f"{option} {unknown[0]}: give some of {', '.join(known)}.")
     return named

@@ -29,11 +29,15 @@ def main() -> None:
     """Prepare, and answer."""
     model, device, numbers, repository, answer = sys.argv[1:]
     try:
-        prepared = prepared_for(model, device, tuple(numbers.split(",")), Path(repository))
+        prepared = prepared_for(model, device, _listed(numbers), Path(repository))
         found = asdict(prepared)
     except StageBlocked as error:
         found = {"problem": str(error)}
     Path(answer).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _listed(numbers: str) -> tuple[str, ...]:
+    return tuple(number for number in numbers.split(",") if number)
 
 
 def prepared_for(model: str, device: str, numbers: tuple[str, ...], repository: Path) -> Prepared:

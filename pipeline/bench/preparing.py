@@ -72,7 +72,7 @@ def prepare(
     """Write Demucs' repository, look at the model, measure the peak.
 
     Args:
-        numbers: types of number whose peak is measured, as torch names them.
+        numbers: types of number whose peak is measured, as torch names them; there may be none.
         repository: a folder that is not there yet.
 
     Raises:

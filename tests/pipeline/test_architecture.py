@@ -165,6 +165,12 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
         ".mkdir": "the stems that ours are compared with, in a temporary folder",
         "soundfile.write": "the stems that ours are compared with, in a temporary folder",
     },
+    "pipeline/bench/samples.py": {
+        ".mkdir": "a sample of a measurement's dataset, in a temporary folder",
+        "shutil.copyfile": "a sample of a measurement's dataset, in a temporary folder",
+        "soundfile.write": "pieces of a measurement's dataset, in a temporary folder",
+    },
+    "pipeline/bench/night_work.py": {"shutil.rmtree": "what a way left, in a temporary folder"},
     "pipeline/bench/separation.py": {"shutil.rmtree": "what the ways left, in a temporary folder"},
     "pipeline/threading_analysis/analysis.py": {
         "soundfile.write": "the music that is measured with, in a temporary folder"
