@@ -47,8 +47,8 @@ def rows(log: Path) -> Iterator[str]:
     """Give a line for each share of a run."""
     took_s, told = read(log)
     for share in _SHARES:
-        last = [one for one in told if one.elapsed_s <= share * took_s][-1]
-        if last.left_s is None:
+        last = next((one for one in reversed(told) if one.elapsed_s <= share * took_s), None)
+        if last is None or last.left_s is None:
             yield f"{share:4.0%}  no time told yet"
             continue
         expected_s = last.elapsed_s + last.left_s

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -158,7 +159,9 @@ def withdraw(folder: Path) -> None:
 
 def put_in_place(attempt: Path, target: Path, *, out: OutputFolder) -> None:
     """Rename a whole attempt to its target; what was there goes to the trash."""
-    make_folders(target.parent)
+    # Another lane may have just made the track's folder: it is durable once this is let go of.
+    with _alone_in(out.root / TMP):
+        make_folders(target.parent)
     if not target.exists():
         os.rename(attempt, target)
     else:
@@ -166,6 +169,17 @@ def put_in_place(attempt: Path, target: Path, *, out: OutputFolder) -> None:
         _swap(attempt, target, out.root / TRASH / attempt.name)
     sync_folder(target.parent)
     sync_folder(out.root / TMP)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, against other processes; it goes with the process that holds it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _swap(attempt: Path, target: Path, trash: Path) -> None:

@@ -161,15 +161,18 @@ def status(
 def _status(settings: RunConfig) -> dict[str, Any]:
     from datetime import UTC, datetime
 
+    from pipeline.ledger.counting import Today
     from pipeline.lock import running
     from pipeline.monitoring.reading import load_keys
 
     planned, separation = _planned(settings)
+    holder = running(settings.out)
+    today = Today(settings.device, settings.overlap, at_work=holder is not None)
     with _reading(settings) as reading:
         answer = texts.status_json(
-            reading.status(planned, separation, device=settings.device),
+            reading.status(planned, separation, today),
             dataset=str(settings.dataset),
-            holder=running(settings.out),
+            holder=holder,
         )
     return {**answer, **load_keys(settings.out, answer, now=datetime.now(UTC))}
 

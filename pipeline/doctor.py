@@ -157,21 +157,23 @@ def _weights(config: RunConfig, stage: str) -> Finding:
 def _gpus(config: RunConfig) -> Finding:
     """Say what of a GPU's load a run will see; a run needs none of it."""
     what = "GPU monitor"
+    # Not `run`, which waits for a process that it has killed, and a driver may keep that for ever.
+    asked = subprocess.Popen(
+        [sys.executable, "-P", "-c", _GPUS_CHECK],
+        env=config.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        asked = subprocess.run(
-            [sys.executable, "-P", "-c", _GPUS_CHECK],
-            env=config.environment,
-            capture_output=True,
-            text=True,
-            timeout=_GPUS_TIMEOUT_S,
-            check=False,
-        )
+        said, complaint = asked.communicate(timeout=_GPUS_TIMEOUT_S)
     except subprocess.TimeoutExpired:
+        asked.kill()
         return Finding("note", what, f"the driver gave no answer in {_GPUS_TIMEOUT_S} s")
     if asked.returncode != 0:
-        last = (asked.stderr.strip().splitlines() or [ending(asked.returncode)])[-1]
+        last = (complaint.strip().splitlines() or [ending(asked.returncode)])[-1]
         return Finding("note", what, f"asking the driver failed: {last}")
-    found = json.loads(asked.stdout.splitlines()[-1])
+    found = json.loads(said.splitlines()[-1])
     if found["why"]:
         return Finding("note", what, f"no GPU is seen: {found['why']}")
     return Finding("good", what, cards_seen(found))

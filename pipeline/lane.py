@@ -22,7 +22,7 @@ from pipeline.lane_publisher import Publisher
 from pipeline.lane_reports import Reports
 from pipeline.lane_stream import Stream
 from pipeline.lane_tracks import Tracks
-from pipeline.start import tied_to_parent
+from pipeline.start import step_back, tied_to_parent
 
 if TYPE_CHECKING:
     from pipeline.artifacts import OutputFolder
@@ -52,7 +52,7 @@ def main() -> int:
     if first is None:
         return 0
     order = LaneOrder.from_message(first)
-    os.nice(order.nice)
+    step_back(order.nice)
     out = OutputFolder(Path(order.out))
     lock = HeldLock(Path(order.lock), lock_descriptor)
     Lane(order, out, lock, Reports(wire)).serve(inbox)

@@ -36,13 +36,18 @@ class Night:
     clock: Callable[[], float]
     selector: selectors.BaseSelector
     environment: Mapping[str, str]
-    lane_bytes: int
+    memory_bytes: int
     allowance: Allowance
     machine: Machine
     blocked: dict[str, str] = field(default_factory=dict)
     children: set[Child] = field(default_factory=set)
     output_errors: int = 0  # errors of the disk on which the outputs lie
     rows_at_work: int = 1  # lanes that work beside one another now: two with --overlap
+
+    @property
+    def lane_bytes(self) -> int:
+        """Return what a lane may hold: what is asked for, or its part of half of the memory."""
+        return self.config.limits.lane_bytes or self.memory_bytes // 2 // self.rows_at_work
 
     @property
     def device_lane(self) -> str | None:

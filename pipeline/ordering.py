@@ -28,7 +28,7 @@ def setup(night: Night, lane: str, scope: Scope, stages: Sequence[str]) -> Setup
     declared = [night.config.declarations[name] for name in stages]
     beside, device_lane = night.rows_at_work > 1, lane == night.device_lane
     mine = share(night.threads, device_lane=device_lane, beside=beside)
-    # Tracks side by side are the better axis: their libraries then have one thread each.
+    # One thread for each track's libraries: THREADING_ANALYSIS.md#tracks-on-threads.
     parallel = any(one.parallel for one in declared)
     library_threads = 1 if parallel else mine.threads
     order = LaneOrder(

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.ledger.speeds import ENOUGH_JOBS, Kind, Speed, Took
+from pipeline.ledger.speeds import Kind, Speed, Took
 
-_BESIDE = 1.1  # what a track takes longer than the mean of those before it
+_ENOUGH_JOBS = 3  # after so many of this run earlier ones count no more
+_BESIDE = 1.1  # timings here spread by some 8 % (docs/performance.md): a track may be a slow one
 
 
 @dataclass
@@ -21,8 +22,12 @@ class _Own:
 class Pace:
     """Speeds of each stage and scope: those that the ledger learnt until this run has its own."""
 
-    def __init__(self, learnt: Callable[[], Mapping[Kind, Speed]]) -> None:
+    def __init__(
+        self, learnt: Callable[[], Mapping[Kind, Speed]], *, tracks_at_once: int = 1
+    ) -> None:
         self._ask_learnt = learnt
+        # The first to end has the time of all that began with it.
+        self._enough_jobs = max(_ENOUGH_JOBS, 2 * tracks_at_once)
         self._own: dict[Kind, _Own] = {}
 
     def took(self, job: Took) -> None:
@@ -37,7 +42,7 @@ class Pace:
         own = {
             kind: Speed(one.lane_s, one.audio_s)
             for kind, one in self._own.items()
-            if one.jobs >= ENOUGH_JOBS or kind not in self._learnt
+            if one.jobs >= self._enough_jobs or kind not in self._learnt
         }
         return {**self._learnt, **own}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.night import Night
 from pipeline.probing import Probing
@@ -17,10 +17,18 @@ Pass = tuple[str, Scope]
 class Row:
     """Passes that follow one another, each with a process of its own."""
 
-    def __init__(self, night: Night, probing: Probing, passes: Sequence[Pass]) -> None:
+    def __init__(
+        self,
+        night: Night,
+        probing: Probing,
+        passes: Sequence[Pass],
+        *,
+        at_work: Callable[[], Sequence[Working]],
+    ) -> None:
         self._night = night
         self._probing = probing
         self._to_come = deque(passes)
+        self._at_work = at_work
         self._leave_by: float | None = None
         self.working: Working | None = None
         self._next()
@@ -30,7 +38,8 @@ class Row:
         if not self._to_come:
             self.working = None
             return
-        self.working = Working(self._night, self._probing, *self._to_come.popleft())
+        lane, scope = self._to_come.popleft()
+        self.working = Working(self._night, self._probing, lane, scope, at_work=self._at_work)
 
     @property
     def over(self) -> bool:

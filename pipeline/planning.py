@@ -16,6 +16,7 @@ from pipeline.header_reading import read_headers
 from pipeline.identity import signed
 from pipeline.ledger.connect import FILE_NAME
 from pipeline.ledger.known import Known, KnownContent, KnownFile, KnownJob, known
+from pipeline.ledger.speeds import expected_s, together_s
 from pipeline.machine import Machine
 from pipeline.recipe import Recipe, recipes
 from pipeline.room import Room, Sizes
@@ -60,11 +61,13 @@ class Plan:
     blocked: dict[str, str] = field(default_factory=dict)
     needed_bytes: float = 0.0
     free_bytes: int = 0
+    overlap: bool = False
 
     @property
     def seconds(self) -> float:
         """What the stages whose speed is known would take together."""
-        return sum(one.seconds or 0.0 for one in self.work.values())
+        known = {kind: one.seconds or 0.0 for kind, one in self.work.items()}
+        return together_s(known, overlap=self.overlap)
 
     @property
     def unknown_speed(self) -> list[Kind]:
@@ -82,7 +85,7 @@ def plan(config: RunConfig, *, probe: bool) -> Plan:
         LedgerBroken: the ledger cannot be read.
         Unfit: no header can be read here.
     """
-    made = Plan()
+    made = Plan(overlap=config.overlap)
     with known(config.out / FILE_NAME) as ledger:
         found = _tracks(config, made, ledger, probe=probe)
         wanted = [
@@ -230,8 +233,7 @@ def _expect(made: Plan, config: RunConfig, ledger: Known | None, wanted: list[Re
     speeds = ledger.speeds(planned, device=config.device) if ledger is not None else {}
     sizes = Sizes(config.declarations, config.stage_settings)
     for kind, work in made.work.items():
-        speed = speeds.get(kind)
-        work.seconds = work.audio_s * speed.per_audio_s if speed is not None else None
+        work.seconds = expected_s(kind, work.audio_s, speeds)
         made.needed_bytes += work.audio_s * sizes.per_audio_s([kind[0]], kind[1])
     there = next(place for place in (config.out, *config.out.parents) if place.is_dir())
     limits = config.limits

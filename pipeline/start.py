@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 from pipeline.wire import Wire
 
@@ -35,6 +36,19 @@ def tied_to_parent(*, expendable: bool) -> Wire:
     faulthandler.enable()
     os.set_inheritable(descriptor, False)
     return Wire(socket.socket(fileno=descriptor))
+
+
+def step_back(by: int) -> None:
+    """Give way to other lanes: `by` is added to this process's nice value.
+
+    Every child is a session of its own. Where Linux weighs sessions against each other, a nice value
+    counts only within one; a session's own weight stands in `autogroup`.
+    """
+    if not by:
+        return
+    os.nice(by)
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
+        group.write(str(by))  # a kernel without it weighs processes
 
 
 def _prefer_for_oom() -> None:

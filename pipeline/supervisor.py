@@ -7,7 +7,6 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +153,8 @@ def _run_with(
         clock=time.monotonic,
         selector=selectors.DefaultSelector(),
         environment={**config.environment, **variables(threads)},
-        lane_bytes=config.limits.lane_bytes or _lane_bytes(config),
-        allowance=Allowance.of(config, Pace(learnt)),
+        memory_bytes=psutil.virtual_memory().total,
+        allowance=Allowance.of(config, Pace(learnt, tracks_at_once=threads)),
         machine=machine,
     )
     if aside is not None:
@@ -170,11 +169,6 @@ def _run_with(
         raise
     finally:
         log.close()
-
-
-def _lane_bytes(config: RunConfig) -> int:
-    """Return what a lane may hold: half of the memory; each of two beside one another a quarter."""
-    return psutil.virtual_memory().total // (4 if config.overlap else 2)
 
 
 def _settings(config: RunConfig, threads: int) -> str:
@@ -214,7 +208,10 @@ class Supervisor:
         night.selector.register(self._signals.wake, selectors.EVENT_READ)
         try:
             self._recover()
-            self._rows = [Row(night, self._probing, passes) for passes in rows_of(night)]
+            self._rows = [
+                Row(night, self._probing, passes, at_work=self._at_work)
+                for passes in rows_of(night)
+            ]
             self._work()
             return self._report()
         finally:
@@ -253,7 +250,7 @@ class Supervisor:
 
     def _work(self) -> None:
         night = self._night
-        while at_work := [row.working for row in self._rows if row.working is not None]:
+        while at_work := self._at_work():
             night.rows_at_work = len(at_work)
             if self._stopping.due():
                 for working in at_work:
@@ -261,7 +258,7 @@ class Supervisor:
             leave_by = self._stopping.leave_by
             waiting = True
             if leave_by is None:
-                waiting = not self._turn(at_work)
+                waiting = not self._turn()
             elif not any(one.running for one in at_work) or night.clock() > leave_by:
                 for working in at_work:
                     working.kill()
@@ -274,7 +271,11 @@ class Supervisor:
             self._journal.look()
             self._monitor.look()
 
-    def _turn(self, at_work: Sequence[Working]) -> bool:
+    def _at_work(self) -> list[Working]:
+        """Return the pass of each row that has one."""
+        return [row.working for row in self._rows if row.working is not None]
+
+    def _turn(self) -> bool:
         """Find more, hand out more, go on to the next pass where one is done; say whether to hurry."""
         if self._finding.take():
             # A file that was changed keeps its number, below those of new ones met before it.
@@ -285,10 +286,10 @@ class Supervisor:
             row.look()
             row.feed()
         self._forecast.look(last=not finding)
-        self._todo.look(at_work, finding=finding)
+        self._todo.look(self._at_work(), finding=finding)
         if finding:
             return not self._finding.over
-        if not any(working.busy for working in at_work):
+        if not any(working.busy for working in self._at_work()):
             self._settle()
         done = [row for row in self._rows if row.idle and self._done(row)]
         for row in done:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from stages.base import STEMS_FROM
+
 if TYPE_CHECKING:
     from pipeline.doctor import Finding
     from pipeline.ledger.counting import Status
@@ -127,7 +129,7 @@ def _run_line(answer: Mapping[str, Any]) -> str:
     if answer["run"] is not None:
         run = answer["run"]
         end = f", about {duration(left)} left" if left else ""
-        how = ", separation beside the features" if run["overlap"] else ""
+        how = ", separation beside the features" if _overlaps(run) else ""
         budget = f", {counted(run['threads'], 'thread')}" if run["threads"] else ""
         return f"run {run['id']} is working (pid {run['pid']} on {run['host']}{budget}{how}){end}"
     last = answer["last_run"]
@@ -136,6 +138,11 @@ def _run_line(answer: Mapping[str, Any]) -> str:
     if last["ended_utc"] is None:
         return f"run {last['id']} was cut short; the next one goes on by itself"
     return f"no run at work; run {last['id']} ended with exit code {last['exit_code']}"
+
+
+def _overlaps(run: Mapping[str, Any]) -> bool:
+    separates = STEMS_FROM in run["stages"]
+    return bool(run["overlap"]) and separates and len(run["stages"]) > 1
 
 
 def _any(stages: Mapping[str, Mapping[str, Mapping[str, int]]], state: str) -> bool:

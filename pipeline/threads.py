@@ -2,7 +2,8 @@
 
 One process per lane and no process pool: N processes that each start a thread per core
 oversubscribe the machine. The variables work only if they are set before the libraries are
-imported, so they are part of how a lane is started.
+imported, so they are part of how a lane is started. The measurements behind each number here, and
+behind one process for each lane, stand in THREADING_ANALYSIS.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",  # the first alone does nothing: both together halve MusiCNN's time
+    "TF_NUM_INTEROP_THREADS",  # the first alone does nothing: THREADING_ANALYSIS.md#tensorflows-pools
 )
 
 
@@ -34,7 +35,7 @@ class Cores:
 
     @property
     def budget(self) -> int:
-        """How many threads may compute at once."""
+        """How many threads may compute at once: THREADING_ANALYSIS.md#the-budget."""
         return max(1, min(self.allowed, math.ceil(self.quota or self.allowed)))
 
 
@@ -97,7 +98,8 @@ def variables(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in _VARIABLES} | fixed
 
 
-_BESIDE_THE_DEVICE = 5  # of 19: 0.33 times the weight of what feeds the device
+# A third of the weight of a lane that feeds the device: THREADING_ANALYSIS.md#lanes-beside-one-another.
+_BESIDE_THE_DEVICE = 5
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,7 @@ class Share:
 def share(threads: int, *, device_lane: bool, beside: bool) -> Share:
     """Return a lane's part of the budget.
 
-    A lane alone has all of it. Beside one another the lane of the device has half of the threads:
-    it needs cores only to feed the device. The others have as many as there are, at a lower
-    priority: they take what that lane leaves, and it never waits for them.
+    Beside one another each has all threads: their number decides the last bits of a separation, and
+    must not change. What is not the lane of the device takes what that leaves of the cores.
     """
-    if not beside:
-        return Share(threads)
-    return Share(max(1, threads // 2)) if device_lane else Share(threads, _BESIDE_THE_DEVICE)
+    return Share(threads, 0 if device_lane or not beside else _BESIDE_THE_DEVICE)

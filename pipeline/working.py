@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from pipeline import manifest as manifests
@@ -37,11 +38,20 @@ _OUTPUT_ERRORS = 1  # a run forgives one
 class Working:
     """One lane in one scope, from its first track to its last."""
 
-    def __init__(self, night: Night, probing: Probing, lane: str, scope: Scope) -> None:
+    def __init__(
+        self,
+        night: Night,
+        probing: Probing,
+        lane: str,
+        scope: Scope,
+        *,
+        at_work: Callable[[], Sequence[Working]],
+    ) -> None:
         self.lane = lane
         self.scope = scope
         self._night = night
         self._probing = probing
+        self._at_work = at_work  # this pass, and the one beside it
         self._claims = Claims(night, lane, scope)
         self._process: Process | None = None
         self._queue: deque[Unit] = deque()  # claimed, not yet sent
@@ -55,6 +65,11 @@ class Working:
     def busy(self) -> bool:
         """Say whether tracks are in its hands."""
         return bool(self._in_hand())
+
+    @property
+    def suspects(self) -> bool:
+        """Say whether a track is to be run alone, or is."""
+        return bool(self._suspects) or any(unit.alone for unit in self._in_hand())
 
     @property
     def running(self) -> bool:
@@ -110,8 +125,11 @@ class Working:
         in_hand = self._in_hand()
         if any(unit.alone for unit in in_hand):
             return False
+        suspecting = next((one for one in self._at_work() if one.suspects), None)
+        if suspecting is not None and suspecting is not self:
+            return False  # its track is alone on the whole machine: lanes may die of each other's memory
         if self._suspects:
-            return not in_hand
+            return not any(one.busy for one in self._at_work())
         window = self._process.window if self._process is not None else TRACKS_AT_ONCE
         return len(in_hand) < window
 

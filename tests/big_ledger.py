@@ -130,7 +130,7 @@ def _runs() -> Iterator[dict[str, Any]]:
             "host": "studio",
             "pid": 4000 + number,
             "version": "0.1.0",
-            "settings": "{}",
+            "settings": json.dumps({"stages": {name: {} for name in STAGES}, "threads": 16}),
             "started_utc": _START_UTC.format(number),
             "ended_utc": _START_UTC.format(number + 1) if over else None,
             "exit_code": 1 if over else None,

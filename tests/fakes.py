@@ -192,6 +192,14 @@ def _sleep(argument: str, track: Track | None) -> None:
             track.tick(0.1)
 
 
+def _wait(argument: str, track: Track | None) -> None:
+    """Work until a file is there, and report it."""
+    while not os.path.exists(argument):
+        time.sleep(0.02)
+        if track is not None:
+            track.tick(0.1)
+
+
 def _hang(argument: str, track: Track | None) -> None:
     while True:
         signal.pause()
@@ -295,6 +303,7 @@ def _where(argument: str, track: Track | None) -> None:
 BEHAVIOURS: dict[str, Any] = {
     "well": _well,
     "sleep": _sleep,
+    "wait": _wait,
     "hang": _hang,
     "spin": _spin,
     "segfault": _segfault,

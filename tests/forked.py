@@ -3,11 +3,13 @@
 Only what `exec` would do is left out, and done by hand as far as it can be seen: the lane or probe is
 a child of the supervisor, made by `subprocess` with its own session, pipes and inherited descriptors.
 It dies by its own signals, and with its parent. What it does not get is a command line and an
-environment of its own in /proc: `QuickSandbox.processes` finds it by its working directory.
+environment of its own in /proc: `QuickSandbox` finds it by its working directory, and what it is by
+its name.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import runpy
@@ -22,6 +24,7 @@ from typing import Any
 _CHILDREN = ("pipeline.lane", "pipeline.probe")
 # What notes calls and kills in a process is installed when this is imported there.
 _ANEW = "tests.fakes"
+_PR_SET_NAME = 15  # linux/prctl.h
 
 
 def fork_children() -> None:
@@ -60,6 +63,7 @@ def _become(
         for number, copy in inherited.items():
             os.dup2(copy, number)
         _close_all_but({0, 1, 2, *inherited})
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, arguments[0].encode())
         _reset_signals()
         _reset_streams()
         os.environ.clear()

@@ -9,13 +9,18 @@ import soundfile as sf
 
 from pipeline.music.bundle import FOLDER
 from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox, Zygote
 
 PIECES = 4
 
 
-def real_sandbox(root: Path, model: Path) -> Sandbox:
-    """A dataset with the shipped stages and a model of one's own."""
-    box = Sandbox(root, registry=None)
+def real_sandbox(root: Path, model: Path, zygote: Zygote | None = None) -> Sandbox:
+    """A dataset with the shipped stages and a model of one's own; commands forked, given a zygote."""
+    box = (
+        Sandbox(root, registry=None)
+        if zygote is None
+        else QuickSandbox(root, zygote, registry=None)
+    )
     box.environment["NIGHTSHIFT_SEPARATION__MODEL"] = str(model)
     # One stage of each lane; the others share theirs with loudness, see test_features_lane.
     box.environment["NIGHTSHIFT_STAGES"] = '["loudness", "separation"]'

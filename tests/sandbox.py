@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -241,19 +241,22 @@ class Sandbox:
 
     def lanes(self) -> list[int]:
         """Return the process ids of the live lanes."""
-        return list(self._lanes())
+        return self.called("pipeline.lane")
 
     def lane_pid(self) -> int:
         """Wait for a live lane and return its process id."""
-        return int(self.wait_for(lambda: next(self._lanes(), None)))
+        return int(self.wait_for(self.lanes)[0])
 
-    def _lanes(self) -> Iterator[int]:
-        for process in self.processes():
-            try:
-                if "pipeline.lane" in process.cmdline():
-                    yield process.pid
-            except psutil.Error:
-                continue
+    def called(self, name: str) -> list[int]:
+        """Return the process ids of the live `pipeline.lane` or `pipeline.probe`."""
+        return [one.pid for one in self.processes() if _runs(name, one)]
+
+
+def _runs(name: str, process: psutil.Process) -> bool:
+    try:
+        return name in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _environment(process: psutil.Process) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import importlib.util
@@ -37,6 +38,7 @@ from tests.stages.sounds import clicks, noise, song, tone
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / "THREADING_ANALYSIS.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 COMMAND_LINE = ROOT / "docs" / "command-line.md"
@@ -562,3 +564,33 @@ def test_every_relative_link_points_to_something(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+# ---- the threading analysis
+
+
+def test_what_the_code_says_of_the_threading_analysis_stands_in_it() -> None:
+    files = [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "stages").rglob("*.py")]
+    named = {
+        anchor
+        for file in files
+        for anchor in re.findall(r"THREADING_ANALYSIS\.md#([\w-]+)", file.read_text("utf-8"))
+    }
+
+    assert len(named) >= 4
+    assert named <= anchors(ROOT / "THREADING_ANALYSIS.md")
+
+
+def test_every_number_of_the_budget_points_to_its_measurement() -> None:
+    source = (ROOT / "pipeline" / "threads.py").read_text("utf-8")
+    lines = source.splitlines()
+    numbers = [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and node.value > 1
+    ]
+
+    assert numbers
+    for number in numbers:
+        around = "\n".join(lines[max(0, number - 2) : number])
+        assert "THREADING_ANALYSIS.md#" in around, lines[number - 1]

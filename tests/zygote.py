@@ -2,38 +2,44 @@
 
 What it forks is a process of its own, with its own SIGKILL; only the imports are shared.
 
-    python -m tests.zygote     one JSON object a line on stdin, one answer a line on stdout
+    python -m tests.zygote [module…]     one JSON object a line on stdin, one answer a line on stdout
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
+from pipeline.threads import variables
 from tests.forked import fork_children
 from tests.sandbox import ROOT, Sandbox
 
 
 class Zygote:
-    """The forking process, as a test holds it."""
+    """The forking process, as a test holds it.
 
-    def __init__(self) -> None:
+    `modules`: what it loads besides. Libraries read how many threads they may start when they are
+    loaded: in what is forked it is one, whatever a lane is told.
+    """
+
+    def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.zygote"],
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            [sys.executable, "-m", "tests.zygote", *modules],
+            env={**os.environ, **variables(1)},
             cwd=Path(__file__).parent.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -42,11 +48,15 @@ class Zygote:
 
     def command(self, arguments: list[str], **options: Any) -> int:
         """Run one command to its end; return its exit code, negative for a signal."""
+        return int(self.ask(arguments=arguments, **options))
+
+    def ask(self, **said: Any) -> Any:
+        """Say what to do, see `serve`, and return the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"arguments": arguments, **options}) + "\n")
+        self._process.stdin.write(json.dumps(said) + "\n")
         self._process.stdin.flush()
-        return int(json.loads(self._process.stdout.readline()))
+        return json.loads(self._process.stdout.readline())
 
     def __enter__(self) -> Self:
         return self
@@ -60,10 +70,39 @@ class Zygote:
         self._process.communicate(timeout=60)
 
 
+class Forked:
+    """A command that was forked and is under way, with what tests use of `subprocess.Popen`."""
+
+    def __init__(self, zygote: Zygote, pid: int, streams: Sequence[Path]) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._zygote = zygote
+        self._streams = streams
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; nobody else has its process id before its end was heard of."""
+        assert self.returncode is None
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = 60.0) -> tuple[str, str]:
+        """Wait for its end; return what it wrote on stdout and stderr."""
+        end = time.monotonic() + timeout
+        while (code := self._zygote.ask(poll=self.pid)) is None:
+            assert time.monotonic() < end, "it never ended"
+            time.sleep(0.01)
+        self.returncode = int(code)
+        stdout, stderr = (stream.read_text(errors="replace") for stream in self._streams)
+        return stdout, stderr
+
+
 class QuickSandbox(Sandbox):
     """A sandbox whose commands are forked."""
 
-    def __init__(self, root: Path, zygote: Zygote, *, registry: str) -> None:
+    def __init__(self, root: Path, zygote: Zygote, *, registry: str | None) -> None:
         root.mkdir(parents=True, exist_ok=True)
         super().__init__(root, registry=registry)
         self._zygote = zygote
@@ -75,16 +114,35 @@ class QuickSandbox(Sandbox):
         if kill is not None:
             environment["NIGHTSHIFT_TEST_KILL"] = f"{kill}:{self.root / 'killed'}"
         streams = [self.root / "stdout", self.root / "stderr"]
-        code = self._zygote.command(
-            list(arguments),
-            environment=environment,
-            folder=str(self.root),
-            streams=[str(stream) for stream in streams],
-            # What a Python finds elsewhere, it finds when it starts.
-            forks_children=environment["PYTHONPATH"] == str(ROOT),
-        )
+        said = self._said(arguments, environment, streams)
+        code = int(self._zygote.ask(**said))
         stdout, stderr = (stream.read_text(errors="replace") for stream in streams)
         return subprocess.CompletedProcess(list(arguments), code, stdout, stderr)
+
+    def fork_run(self, *arguments: str) -> Forked:
+        """Start `pipeline run` on the dataset as `start_run` does, but forked."""
+        streams = [self.root / "run.stdout", self.root / "run.stderr"]
+        for stream in streams:
+            stream.write_bytes(b"")  # it may be killed before it opens them
+        said = self._said(["run", str(self.dataset), *arguments], self.environment, streams)
+        return Forked(self._zygote, int(self._zygote.ask(**said, goes_on=True)), streams)
+
+    def _said(
+        self, arguments: Sequence[str], environment: Mapping[str, str], streams: Sequence[Path]
+    ) -> dict[str, Any]:
+        return {
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "folder": str(self.root),
+            "streams": [str(stream) for stream in streams],
+            # What a Python finds elsewhere, it finds when it starts.
+            "forks_children": environment["PYTHONPATH"] == str(ROOT),
+        }
+
+    def called(self, name: str) -> list[int]:
+        """Return the process ids of the live `pipeline.lane` or `pipeline.probe`."""
+        forked = [one.pid for one in forked_in(self.root) if _is_called(name, one)]
+        return forked + super().called(name)
 
     def processes(self) -> list[psutil.Process]:
         """Return what still runs of this sandbox; what was forked shows the zygote's environment."""
@@ -121,6 +179,13 @@ def forked_in(folder: Path) -> list[psutil.Process]:
     return [one for one in psutil.process_iter() if _is_forked_in(folder, one)]
 
 
+def _is_called(name: str, process: psutil.Process) -> bool:
+    try:
+        return process.name() == name
+    except psutil.Error:
+        return False
+
+
 def _is_forked_in(folder: Path, process: psutil.Process) -> bool:
     try:
         return process.cwd() == str(folder.resolve()) and "tests.zygote" in process.cmdline()
@@ -137,48 +202,6 @@ def finished(root: Path, zygote: Zygote, registry: str, *, tracks: int) -> Quick
     box.check()
     box.keep()
     return box
-
-
-Start = Callable[[Sandbox], list[tuple[int, str]]]
-
-
-@contextmanager
-def two_at_once() -> Iterator[Start]:
-    """Give what starts two runs on a dataset at the same instant; it returns codes and stderr.
-
-    Two processes fork one each, released together by threads behind one barrier.
-    """
-    with Zygote() as one, Zygote() as other:
-
-        def start(box: Sandbox) -> list[tuple[int, str]]:
-            barrier = threading.Barrier(2)
-            ends: list[tuple[int, str]] = []
-            threads = [
-                threading.Thread(target=_run, args=(zygote, box, str(number), barrier, ends))
-                for number, zygote in enumerate((one, other))
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            return ends
-
-        yield start
-
-
-def _run(
-    zygote: Zygote, box: Sandbox, name: str, barrier: threading.Barrier, ends: list[tuple[int, str]]
-) -> None:
-    streams = [box.root / f"{name}.{stream}" for stream in ("out", "err")]
-    barrier.wait()
-    code = zygote.command(
-        ["run", str(box.dataset)],
-        environment=box.environment,
-        folder=str(box.root),
-        streams=[str(stream) for stream in streams],
-        forks_children=True,
-    )
-    ends.append((code, streams[1].read_text()))
 
 
 def _child(said: dict[str, Any]) -> None:
@@ -204,8 +227,8 @@ def _child(said: dict[str, Any]) -> None:
     os._exit(code)
 
 
-def serve() -> None:
-    """Fork for each line until there are no more."""
+def serve(modules: Sequence[str]) -> None:
+    """Answer each line until there are no more."""
     import alembic.command
     import alembic.config
     import numpy
@@ -225,14 +248,29 @@ def serve() -> None:
 
     loaded = (alembic.command, numpy, soundfile, pipeline.cli, pipeline.collecting, stages.opening)
     assert loaded
+    for module in modules:
+        importlib.import_module(module)
     gc.freeze()  # a collection in what is forked need not touch, and copy, what is here
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _child(json.loads(line))
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(json.dumps(_answer(json.loads(line))), flush=True)
+
+
+def _answer(said: dict[str, Any]) -> int | None:
+    """Fork a command and return its exit code at its end, its process id if it `goes_on` meanwhile.
+
+    Asked to `poll` a process id: its exit code, None while it lives.
+    """
+    if "poll" in said:
+        ended, status = os.waitpid(said["poll"], os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    child = os.fork()
+    if child == 0:
+        _child(said)
+    if said.get("goes_on"):
+        return child
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1:])

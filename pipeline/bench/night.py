@@ -23,6 +23,7 @@ from pipeline.bench.processes import Spent
 from pipeline.bench.samples import Dataset, Samples, take
 from pipeline.errors import BadUsage
 from pipeline.texts import counted, duration
+from pipeline.threads import variables
 
 _IDLE_LOAD = 0.5
 """What a desktop without work comes to, and one more process does not."""
@@ -130,7 +131,12 @@ def measure(
             f"{counted(len(question.files), 'file')} cannot be foretold from half of them. "
             "Give four or more."
         )
-    plain = {name: value for name, value in environment.items() if "NIGHTSHIFT" not in name}
+    ours = variables(1)  # nobody sets them who writes such a script
+    plain = {
+        name: value
+        for name, value in environment.items()
+        if "NIGHTSHIFT" not in name and name not in ours
+    }
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as name:
         folder = Path(name)
         every = Dataset(folder / "all", tuple(gather(question.files, folder / "all")))

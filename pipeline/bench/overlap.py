@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
@@ -65,14 +66,27 @@ def measure(
         BadUsage: a file cannot be read.
         NotMeasured: a way failed.
     """
-    plain = {name: value for name, value in environment.items() if "NIGHTSHIFT" not in name}
+    ours = variables(1)
+    plain = {
+        name: value
+        for name, value in environment.items()
+        if "NIGHTSHIFT" not in name and name not in ours
+    }
     clips = gather(question.files, folder / "music")
     ways = _ways(question, folder, [folder / "music" / clip.name for clip in clips])
     rounds: dict[str, list[Spent]] = {way: [] for way in ways}
+    say("one file with lanes in turn, for what is compiled once")
+    brief = _ways(
+        Question(question.files[:1], question.speed, question.stages), folder / "brief", []
+    )
+    (folder / "brief").mkdir()
+    gather(question.files[:1], folder / "brief" / "music")
+    spent([brief[SERIAL][0]], environment={**plain, **brief[SERIAL][1]}, what=SERIAL)
     for number in range(1, question.runs + 1):
         say(f"round {number} of {question.runs}")
         for way, (command, more) in ways.items():
             shutil.rmtree(folder / way, ignore_errors=True)
+            os.sync()  # what one way left to be written is not the next one's work
             took = spent([command], environment={**plain, **more}, what=way)
             rounds[way].append(took)
             say(f"  {way} {took.wall_s:.1f} s")

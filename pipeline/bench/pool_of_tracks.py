@@ -45,9 +45,11 @@ class Worker:
         stems.mkdir(parents=True)
         source = self._separation.open(os.fsencode(file), limits=DecodeLimits())
         pieces = iter([Piece(0, "", source, stems)])
+        stream = self._separation.stream(lambda wait: next(pieces, None))
         with self._device:
-            for outcome in self._separation.stream(lambda wait: next(pieces, None)):
-                outcome.finish()
+            outcome = next(stream)
+        outcome.finish()  # what is left to encode needs no device
+        assert next(stream, None) is None  # it lets its encoders go
         self._features({one.stem: self._heard(one) for one in stems.iterdir()}, out / "stems")
 
     def _heard(self, file: Path) -> Audio:

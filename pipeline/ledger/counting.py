@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, exists, func, select
 
 from pipeline.ledger.plan import Planned, stale
 from pipeline.ledger.schema import State, jobs, paths, runs, tracks
-from pipeline.ledger.speeds import learnt, seconds_left
+from pipeline.ledger.speeds import Kind, Speed, learnt, seconds_left
 from stages.base import STEMS_FROM, JsonValue
 
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
@@ -28,6 +28,15 @@ class JobCounts:
     stale: int
     remaining_audio_s: float
     wall_s_per_audio_s: float | None
+
+
+@dataclass(frozen=True)
+class Today:
+    """What the time left goes by: what settings ask for, and whether a run is at work."""
+
+    device: str = "auto"
+    overlap: bool = False
+    at_work: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,10 +57,9 @@ def count(
     connection: Connection,
     planned: Sequence[Planned],
     separation: Planned | None,
-    *,
-    device: str = "auto",
+    today: Today,
 ) -> Status:
-    """Count everything that there is in a ledger; `device`: as settings ask, for the time left."""
+    """Count everything that there is in a ledger."""
     waits = paths.c.track_id.is_(None) & paths.c.missing.is_(False)
     unhashed = select(func.count()).where(waits, paths.c.problem.is_not(None))
     unprobed = select(func.count()).where(waits, paths.c.problem.is_(None))
@@ -65,7 +73,7 @@ def count(
         jobs=counts,
         blocked=_blocked(connection, counts),
         last_run=last_run,
-        remaining_s=_remaining_s(connection, counts, planned, last_run, device),
+        remaining_s=_remaining_s(connection, counts, planned, last_run, today),
     )
 
 
@@ -172,20 +180,26 @@ def _remaining_s(
     counts: Sequence[JobCounts],
     planned: Sequence[Planned],
     last_run: Mapping[str, JsonValue] | None,
-    device: str,
+    today: Today,
 ) -> float | None:
     """Return the time for what is open; of the stages that the run at work does, if there is one."""
-    at_work = last_run is not None and last_run["ended_utc"] is None
-    asked = last_run["stages"] if at_work and last_run is not None else None
+    run = last_run if today.at_work else None
+    asked = run["stages"] if run is not None else None
     wanted = [one for one in planned if not isinstance(asked, list) or one.stage in asked]
     kinds = {(one.stage, one.scope) for one in wanted}
-    open_s = {
-        (one.stage, one.scope): one.remaining_audio_s
-        for one in counts
-        if (one.stage, one.scope) in kinds
-    }
-    overlap = bool(at_work and last_run is not None and last_run["overlap"])
-    return seconds_left(open_s, learnt(connection, wanted, device=device), overlap=overlap)
+    mine = {(one.stage, one.scope): one for one in counts if (one.stage, one.scope) in kinds}
+
+    def of_counts() -> dict[Kind, Speed]:
+        return {
+            kind: Speed(one.wall_s_per_audio_s, 1.0)
+            for kind, one in mine.items()
+            if one.wall_s_per_audio_s is not None
+        }
+
+    speeds = learnt(connection, wanted, device=today.device, of_jobs=of_counts)
+    open_s = {kind: one.remaining_audio_s for kind, one in mine.items()}
+    overlap = bool(run["overlap"]) if run is not None else today.overlap
+    return seconds_left(open_s, speeds, overlap=overlap)
 
 
 def _last_run(connection: Connection) -> dict[str, JsonValue] | None:

@@ -13,7 +13,7 @@ from pipeline.ledger.connect import reader
 from pipeline.ledger.migrate import check_readable
 from pipeline.ledger.plan import Planned
 from pipeline.ledger.schema import jobs, paths, tracks
-from pipeline.ledger.speeds import Kind, Speed, learnt
+from pipeline.ledger.speeds import Kind, Speed, learnt, of_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Known:
     def speeds(self, planned: Sequence[Planned], *, device: str) -> dict[Kind, Speed]:
         """Return how fast the stages are that settings ask for, as far as runs have shown it."""
         with self._engine.connect() as connection:
-            return learnt(connection, planned, device=device)
+            return learnt(connection, planned, device=device, of_jobs=lambda: of_jobs(connection))
 
 
 @contextmanager

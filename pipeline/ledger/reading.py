@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, exists, select
 
 from pipeline.errors import BadUsage
-from pipeline.ledger.counting import Status, count
+from pipeline.ledger.counting import Status, Today, count
 from pipeline.ledger.plan import Planned
 from pipeline.ledger.schema import attempts, jobs, paths, results, tracks
 from stages.base import JsonValue
 
 _NAMED_AT_MOST = 20
+_ANY_DAY = Today()
 _HASH_DIGITS_AT_LEAST = 4
 
 
@@ -40,11 +41,11 @@ class Reading:
         self._engine = engine
 
     def status(
-        self, planned: Sequence[Planned], separation: Planned | None, *, device: str = "auto"
+        self, planned: Sequence[Planned], separation: Planned | None, today: Today = _ANY_DAY
     ) -> Status:
-        """Return the dataset in numbers; `device`: as settings ask, for the time left."""
+        """Return the dataset in numbers."""
         with self._engine.connect() as connection:
-            return count(connection, planned, separation, device=device)
+            return count(connection, planned, separation, today)
 
     def tracks(self, *, state: str | None = None, stage: str | None = None) -> Iterator[JobLine]:
         """Give the jobs in a state, by path; without one, all of them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ from stages.base import STEMS_FROM
 Kind = tuple[str, str]
 """A stage and a scope."""
 
-ENOUGH_JOBS = 3
-"""A run that did fewer of a kind says little of how fast it is."""
+ENOUGH_JOBS = 10
+"""A run that did fewer of a kind says little: with many tracks at once the first ends have it all."""
 
 _RUNS = 50  # of which speeds are looked at, the newest
 _STEMS = 4  # of a separation, where nothing is known yet: those of htdemucs
@@ -75,10 +75,16 @@ class Speeds:
     def learnt(self, planned: Sequence[Planned], *, device: str) -> dict[Kind, Speed]:
         """Return what `learnt` does."""
         with self._transactions.begin() as connection:
-            return learnt(connection, planned, device=device)
+            return learnt(connection, planned, device=device, of_jobs=lambda: of_jobs(connection))
 
 
-def learnt(connection: Connection, planned: Sequence[Planned], *, device: str) -> dict[Kind, Speed]:
+def learnt(
+    connection: Connection,
+    planned: Sequence[Planned],
+    *,
+    device: str,
+    of_jobs: Callable[[], Mapping[Kind, Speed]],
+) -> dict[Kind, Speed]:
     """Return how fast the stages are that settings ask for, as far as runs have shown it.
 
     The newest run counts that did enough jobs with these settings, else with this model. A ledger
@@ -86,6 +92,7 @@ def learnt(connection: Connection, planned: Sequence[Planned], *, device: str) -
 
     Args:
         device: as a run asks for it. A separation on another one says nothing; `auto` takes any.
+        of_jobs: gives what the jobs say; it reads an index of all of them.
     """
     rows = _newest_first(connection)
     found = {
@@ -95,7 +102,7 @@ def learnt(connection: Connection, planned: Sequence[Planned], *, device: str) -
     }
     timed = {(row.stage, row.scope) for row in rows}
     if any((job.stage, job.scope) not in timed for job in planned):
-        before = _of_jobs(connection)
+        before = of_jobs()
         found |= {kind: speed for kind, speed in before.items() if kind not in timed}
     return found
 
@@ -123,7 +130,7 @@ def _is_meant(used: str, asked: str) -> bool:
     return asked == "auto" or used.partition(":")[0] == kind
 
 
-def _of_jobs(connection: Connection) -> dict[Kind, Speed]:
+def of_jobs(connection: Connection) -> dict[Kind, Speed]:
     """Return what the jobs that are done took, each by itself."""
     wanted = (
         select(jobs.c.stage, jobs.c.scope, func.sum(jobs.c.wall_s), func.sum(jobs.c.audio_s))
@@ -147,21 +154,20 @@ def seconds_left(
         open_s: seconds of audio that are to be done, by kind.
         overlap: whether separation is done beside the rest: then the longer of the two counts.
     """
-    separation = rest = 0.0
-    for kind, audio_s in open_s.items():
-        if not audio_s:
-            continue
-        took_s = _expected_s(kind, audio_s, found)
-        if took_s is None:
-            return None
-        if kind[0] == STEMS_FROM:
-            separation += took_s
-        else:
-            rest += took_s
+    took = {kind: expected_s(kind, audio_s, found) for kind, audio_s in open_s.items() if audio_s}
+    known = {kind: seconds for kind, seconds in took.items() if seconds is not None}
+    return together_s(known, overlap=overlap) if len(known) == len(took) else None
+
+
+def together_s(seconds: Mapping[Kind, float], *, overlap: bool) -> float:
+    """Return how long kinds of work take together: one after another, or beside one another."""
+    separation = sum(one for (stage, _), one in seconds.items() if stage == STEMS_FROM)
+    rest = sum(one for (stage, _), one in seconds.items() if stage != STEMS_FROM)
     return max(separation, rest) if overlap else separation + rest
 
 
-def _expected_s(kind: Kind, audio_s: float, found: Mapping[Kind, Speed]) -> float | None:
+def expected_s(kind: Kind, audio_s: float, found: Mapping[Kind, Speed]) -> float | None:
+    """Return how long work of one kind takes its lane, None while that is unknown."""
     stage, scope = kind
     if kind in found:
         return audio_s * found[kind].per_audio_s

@@ -66,8 +66,8 @@ class Amd:
             utilisation_percent=_number(
                 self._field(smi.amdsmi_get_gpu_activity, card, "gfx_activity")
             ),
-            memory_used_bytes=used,
-            memory_total_bytes=total,
+            memory_used_bytes=_whole(used),
+            memory_total_bytes=_whole(total),
             temperature_c=self._temperature_c(card),
             power_w=self._power_w(card),
         )
@@ -100,3 +100,8 @@ class Amd:
 def _number(value: object) -> float | None:
     """Return a number; None for "N/A" and for the values that mean it."""
     return float(value) if isinstance(value, int | float) and value not in _NO_VALUE else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None else None

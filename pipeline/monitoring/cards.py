@@ -49,7 +49,11 @@ class Cards:
         if self._child is None:
             # Not among the children of the night: it does not hold the lock, so that nothing has
             # to wait for its death, which a driver may put off for ever.
-            self._child = Child(self._module, environment=self._environment)
+            try:
+                self._child = Child(self._module, environment=self._environment)
+            except OSError as error:  # no process or descriptor more is to be had: no night's end
+                self.why = f"the process that asks the drivers cannot be started: {error}"
+                return
             self._readable.register(self._child.wire, select.POLLIN)
         self._child.send({"type": "ask"})
         self.waiting = True

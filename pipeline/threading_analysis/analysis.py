@@ -132,7 +132,7 @@ def thread_counts(most: int) -> list[int]:
 
 def pool_sizes(most: int) -> list[int]:
     """Return how many processes a pool has, in turn: 2, 4, and as many as there are cores."""
-    return sorted({*_SMALLEST_POOLS, max(most, *_SMALLEST_POOLS)})
+    return sorted({*_SMALLEST_POOLS, max(most, min(_SMALLEST_POOLS))})
 
 
 class _Bench:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.contest import two_at_once
 from tests.faults.conftest import Stage
 from tests.faults.rows import row
 from tests.faults.scene import was_killed
-from tests.zygote import two_at_once
 
 FAKED_CLOCK = Path(__file__).parent / "faked_clock"
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"

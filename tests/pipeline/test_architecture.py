@@ -148,7 +148,8 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
     "pipeline/bench/feature_calls.py": {".mkdir": "a script's values, in a temporary folder"},
     "pipeline/bench/tagging_calls.py": {".mkdir": "a script's values, in a temporary folder"},
     "pipeline/bench/overlap.py": {
-        "shutil.rmtree": "what the ways of the round before wrote, in a temporary folder"
+        ".mkdir": "a measurement's dataset, in a temporary folder",
+        "shutil.rmtree": "what the ways of the round before wrote, in a temporary folder",
     },
     "pipeline/bench/pool_of_tracks.py": {".mkdir": "a pool's outputs, in a temporary folder"},
     "pipeline/bench/features.py": {

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox
 
 
 @pytest.fixture
@@ -36,10 +37,10 @@ def test_status_json_has_the_keys_that_are_promised(sandbox: Sandbox) -> None:
     assert status["run"] is None
 
 
-def test_status_names_the_run_at_work_and_the_time_left(sandbox: Sandbox) -> None:
+def test_status_names_the_run_at_work_and_the_time_left(sandbox: QuickSandbox) -> None:
     sandbox.environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"
     sandbox.script({sha: "sleep:1" for sha in sandbox.add_many(4)})
-    run = sandbox.start_run()
+    run = sandbox.fork_run()
     sandbox.wait_for(lambda: sandbox.calls().total() >= 3)
 
     status = sandbox.status()
@@ -102,9 +103,9 @@ def test_retry_reads_a_header_again_that_could_not_be_read_though_the_file_is_un
     assert source == {"duration_s": 1.0, "sample_rate_hz": 8000, "channels": 1}
 
 
-def test_retry_is_refused_while_a_run_works(sandbox: Sandbox) -> None:
+def test_retry_is_refused_while_a_run_works(sandbox: QuickSandbox) -> None:
     sandbox.script({sandbox.add("song.wav"): "sleep:30"})
-    run = sandbox.start_run()
+    run = sandbox.fork_run()
     sandbox.lane_pid()
 
     refused = sandbox.command("retry", str(sandbox.dataset))

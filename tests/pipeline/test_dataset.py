@@ -14,7 +14,7 @@ from tests.zygote import QuickSandbox, Zygote
 
 
 @pytest.fixture
-def box(sandbox: Sandbox) -> Sandbox:
+def box(sandbox: QuickSandbox) -> QuickSandbox:
     sandbox.environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"
     return sandbox
 
@@ -286,11 +286,12 @@ def test_changing_the_separation_makes_its_stems_features_stale_too(sandbox: San
     assert _run(sandbox) == 2
 
 
-def test_a_setting_that_is_taken_back_before_a_run_costs_nothing(box: Sandbox) -> None:
+def test_a_setting_that_is_taken_back_before_a_run_costs_nothing(box: QuickSandbox) -> None:
     box.add("song.wav")
     _run(box)
     box.script({box.hash_of(box.dataset / "song.wav"): "sleep:60"})
-    run = box.start_run("--set", "note.flavour=1")
+    box.forget_calls()
+    run = box.fork_run("--set", "note.flavour=1")
     box.wait_for(lambda: box.calls().total())
     run.kill()
     run.communicate()

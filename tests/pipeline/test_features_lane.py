@@ -18,15 +18,16 @@ from stages import STAGES
 from stages.base import StageBlocked
 from tests.sandbox import Sandbox
 from tests.stages.frozen_graphs import write_backbone, write_head, write_vggish
+from tests.zygote import QuickSandbox, Zygote
 
 MEASURING = [name for name, declared in STAGES.items() if declared.lane == "features"]
 TRACKS = 3
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+def finished(tmp_path_factory: pytest.TempPathFactory, stage_zygote: Zygote) -> Sandbox:
     root = tmp_path_factory.mktemp("lane")
-    box = Sandbox(root, registry="tests.counted:STAGES")
+    box = QuickSandbox(root, stage_zygote, registry="tests.counted:STAGES")
     box.environment["HOME"] = str(root)
     models = root / ".cache" / "nightshift" / "models" / "essentia"
     models.mkdir(parents=True)

@@ -17,8 +17,9 @@ import pytest
 
 from pipeline import lock
 from pipeline.errors import DatasetBusy, LockLost
+from tests.contest import two_at_once
 from tests.sandbox import Sandbox
-from tests.zygote import two_at_once
+from tests.zygote import QuickSandbox
 
 HOLD = """
 import sys, time
@@ -211,11 +212,13 @@ def test_a_second_run_is_refused_until_the_lane_of_a_leaving_run_is_dead(
     sandbox.check()
 
 
-def test_a_second_run_is_refused_while_the_orphan_of_a_killed_run_lives(sandbox: Sandbox) -> None:
+def test_a_second_run_is_refused_while_the_orphan_of_a_killed_run_lives(
+    sandbox: QuickSandbox,
+) -> None:
     said = sandbox.root / "lane said"
     # An orphan as bad as can be: no parent-death signal, and the pipe's end cannot be heard.
     sandbox.script({sandbox.add("song.wav"): f"orphan:{said}=6"})
-    run = sandbox.start_run()
+    run = sandbox.fork_run()
     lane = int(sandbox.wait_for(lambda: said.exists() and said.read_text()))
 
     run.kill()
@@ -257,10 +260,12 @@ def _works(pid: int, thread: int) -> bool:
         return False
 
 
-def test_after_a_lane_s_death_a_run_without_its_lock_leaves_tmp_alone(sandbox: Sandbox) -> None:
+def test_after_a_lane_s_death_a_run_without_its_lock_leaves_tmp_alone(
+    sandbox: QuickSandbox,
+) -> None:
     """Recovery empties `.tmp`, where another run may be at work by then."""
     sandbox.script({sandbox.add("song.wav"): "sleep:60"})
-    run = sandbox.start_run()
+    run = sandbox.fork_run()
     lane = sandbox.lane_pid()
     sandbox.wait_for_calls(1)
     # Stopped, so that the lane's death is the first thing it hears, before it looks by itself.

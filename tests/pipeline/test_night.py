@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox
 
 
 def test_a_first_run_does_everything_and_a_second_starts_no_lane_and_says_so(
@@ -280,10 +281,10 @@ def _whole(sandbox: Sandbox, sha: str) -> str:
     return str(row["sha256"])
 
 
-def test_a_stopped_supervisor_takes_no_lane_for_hanging(sandbox: Sandbox) -> None:
+def test_a_stopped_supervisor_takes_no_lane_for_hanging(sandbox: QuickSandbox) -> None:
     """SIGSTOP both for longer than the limit, then SIGCONT: nobody is blamed."""
     sandbox.script({sandbox.add("song.wav"): "sleep:3"})
-    run = sandbox.start_run("--stages", "note", "--set", "limits.hang_base_s=2")
+    run = sandbox.fork_run("--stages", "note", "--set", "limits.hang_base_s=2")
     lane = sandbox.lane_pid()
     sandbox.wait_for(lambda: sandbox.calls().total())
 
@@ -312,9 +313,9 @@ def test_a_killed_supervisor_takes_its_lane_with_it_within_a_second(sandbox: San
     sandbox.wait_for(lambda: not sandbox.processes(), timeout_s=1)
 
 
-def test_a_lane_asks_to_be_the_one_that_the_kernel_kills(sandbox: Sandbox) -> None:
+def test_a_lane_asks_to_be_the_one_that_the_kernel_kills(sandbox: QuickSandbox) -> None:
     sandbox.script({sandbox.add("song.wav"): "sleep:30"})
-    run = sandbox.start_run()
+    run = sandbox.fork_run()
     lane = sandbox.lane_pid()
 
     score = sandbox.wait_for(lambda: int(Path(f"/proc/{lane}/oom_score_adj").read_text()))
@@ -397,10 +398,10 @@ def test_a_full_disk_stops_the_run_and_fails_no_track(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_finishes_what_is_short_and_leaves_resumable(
-    sandbox: Sandbox, asked: signal.Signals, code: int
+    sandbox: QuickSandbox, asked: signal.Signals, code: int
 ) -> None:
     sandbox.script({sha: "sleep:0.5" for sha in sandbox.add_many(6)})
-    run = sandbox.start_run("--stages", "note")
+    run = sandbox.fork_run("--stages", "note")
     sandbox.wait_for(lambda: sandbox.calls().total() >= 2)
 
     run.send_signal(asked)
@@ -415,9 +416,9 @@ def test_the_first_signal_finishes_what_is_short_and_leaves_resumable(
     sandbox.check()
 
 
-def test_what_is_not_short_is_abandoned_after_the_grace(sandbox: Sandbox) -> None:
+def test_what_is_not_short_is_abandoned_after_the_grace(sandbox: QuickSandbox) -> None:
     sandbox.script({sandbox.add("song.wav"): "sleep:60"})
-    run = sandbox.start_run("--stages", "note", "--set", "limits.grace_s=0.5")
+    run = sandbox.fork_run("--stages", "note", "--set", "limits.grace_s=0.5")
     sandbox.wait_for(lambda: sandbox.calls().total())
     started = time.monotonic()
 
@@ -450,12 +451,12 @@ def test_a_run_outlives_its_terminal(sandbox: Sandbox) -> None:
 
 
 def test_interruptions_are_attempts_and_no_deaths_and_three_send_the_track_to_the_end(
-    sandbox: Sandbox,
+    sandbox: QuickSandbox,
 ) -> None:
     hashes = sandbox.add_many(4)
     sandbox.script({hashes[0]: "sleep:60"})
     for _ in range(3):
-        run = sandbox.start_run("--stages", "note")
+        run = sandbox.fork_run("--stages", "note")
         started = sandbox.calls().total()
         sandbox.wait_for_calls(started + 1)
         run.kill()
@@ -476,13 +477,11 @@ def test_interruptions_are_attempts_and_no_deaths_and_three_send_the_track_to_th
 # ---- the probe, and the disk
 
 
-def test_a_probe_that_hangs_is_killed_and_the_file_is_asked_again(sandbox: Sandbox) -> None:
+def test_a_probe_that_hangs_is_killed_and_the_file_is_asked_again(sandbox: QuickSandbox) -> None:
     sandbox.environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"
     sandbox.add_many(2)
-    run = sandbox.start_run("--set", "limits.hang_base_s=1.5")
-    probe = sandbox.wait_for(
-        lambda: [one.pid for one in sandbox.processes() if "pipeline.probe" in one.cmdline()]
-    )[0]
+    run = sandbox.fork_run("--set", "limits.hang_base_s=1.5")
+    probe = sandbox.wait_for(lambda: sandbox.called("pipeline.probe"))[0]
     os.kill(probe, signal.SIGSTOP)
 
     run.communicate(timeout=60)

@@ -42,7 +42,7 @@ def night(tmp_path: Path) -> Iterator[Night]:
             clock=lambda: 0.0,
             selector=selector,
             environment={},
-            lane_bytes=1,
+            memory_bytes=1,
             allowance=Allowance.of(asked, Pace(dict)),
             machine=Machine.read(asked.out),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -332,3 +333,26 @@ def test_recovery_can_be_repeated(out: OutputFolder) -> None:
 
     assert recovery.recover(out) == []
     assert _content(out.stage(b"song.wav", "note", "mix")) == "one"
+
+
+def test_a_track_s_folder_is_made_by_one_lane_at_a_time(
+    out: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = out.root / artifacts.TMP / "a"
+    attempt.mkdir()
+    refused = []
+
+    def make_folders(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        other = os.open(out.root / artifacts.TMP, os.O_RDONLY)  # as another process would
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            refused.append(folder)
+        os.close(other)
+
+    monkeypatch.setattr(artifacts, "make_folders", make_folders)
+
+    artifacts.put_in_place(attempt, out.root / "tracks" / "a.wav" / "note", out=out)
+
+    assert refused == [out.root / "tracks" / "a.wav"]

@@ -18,6 +18,7 @@ import soundfile as sf
 from tests.models import write_model
 from tests.real import PIECES, cut_music, fill, real_sandbox
 from tests.sandbox import ROOT, Sandbox
+from tests.zygote import Zygote
 
 SHARED_AUDIO = ROOT.parent / "shared" / "audio"
 STEMS = {"drums", "bass", "other", "vocals"}
@@ -29,23 +30,26 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def real(tmp_path: Path, model: Path) -> Sandbox:
+def real(tmp_path: Path, model: Path, stage_zygote: Zygote) -> Sandbox:
     """A dataset of one's own. One thread: beside other tests, several wait for one another."""
-    box = real_sandbox(tmp_path, model)
+    box = real_sandbox(tmp_path, model, stage_zygote)
     box.environment["NIGHTSHIFT_THREADS"] = "1"
     return box
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, music: Path) -> Sandbox:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, model: Path, music: Path, zygote: Zygote
+) -> Sandbox:
     """A dataset that one undisturbed run has done, with as many threads as it takes by itself.
 
-    Tests that share it leave it so.
+    That run is started anew, what comes after it is forked. Tests that share it leave it so.
     """
-    box = real_sandbox(tmp_path_factory.mktemp("finished"), model)
+    box = real_sandbox(tmp_path_factory.mktemp("finished"), model, zygote)
     fill(box, music)
-    done = box.run()
-    assert done.returncode == 0, done.stderr
+    run = box.start_run()
+    _, stderr = run.communicate(timeout=120)
+    assert run.returncode == 0, stderr
     return box
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ THREADS = 4
 
 
 @pytest.fixture
-def box(tmp_path: Path, zygote: Zygote) -> Sandbox:
+def box(tmp_path: Path, zygote: Zygote) -> QuickSandbox:
     return QuickSandbox(tmp_path, zygote, registry="tests.fakes:SIDE_BY_SIDE")
 
 
@@ -104,13 +105,13 @@ def test_what_waits_for_the_main_thread_does_not_hang(box: Sandbox) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_stop_lets_all_finish_that_are_at_work(box: Sandbox) -> None:
+def test_a_stop_lets_all_finish_that_are_at_work(box: QuickSandbox) -> None:
     names = box.add_many(8)
     box.script({f"note:{name}": "sleep:0.5" for name in names})
-    run = box.start_run("--stages", "note", "--threads", "3")
+    run = box.fork_run("--stages", "note", "--threads", "3")
     box.wait_for(lambda: sum(box.calls().values()) >= 3)
 
-    run.terminate()
+    run.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
     run.communicate(timeout=30)
 
@@ -124,12 +125,12 @@ def test_a_stop_lets_all_finish_that_are_at_work(box: Sandbox) -> None:
     box.check()
 
 
-def test_the_outputs_are_the_same_with_one_thread_and_with_several(tmp_path: Path) -> None:
+def test_the_outputs_are_the_same_with_one_thread_and_with_several(
+    tmp_path: Path, stage_zygote: Zygote
+) -> None:
     written: list[dict[str, bytes]] = []
     for threads in (1, 3):
-        root = tmp_path / str(threads)
-        root.mkdir()
-        box = Sandbox(root, registry=None)
+        box = QuickSandbox(tmp_path / str(threads), stage_zygote, registry=None)
         for number in range(4):
             music = song(seconds=4.0 + number).samples * np.float32(1 - 0.2 * number)
             sf.write(box.dataset / f"t{number}.wav", music.T, 44_100, subtype="PCM_16")

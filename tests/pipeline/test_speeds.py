@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.lane_clock import LaneClock
@@ -26,7 +26,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def _run(ledger: Ledger, planned: Planned, lane_s: float, *, jobs: int = 3, **other: str) -> None:
+def _run(
+    ledger: Ledger, planned: Planned, lane_s: float, *, jobs: int = ENOUGH_JOBS, **other: str
+) -> None:
     """A run that took so long for each of some jobs of 100 s of audio."""
     run_id = ledger.begin_run(host="here", pid=1, version="0", settings="{}")
     recipe, device = other.get("recipe", planned.recipe or ""), other.get("device", "cpu")
@@ -42,6 +44,7 @@ def _learnt(ledger: Ledger, planned: Planned, device: str = "auto") -> float | N
 # ---- a lane's time
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 10), st.booleans()), min_size=1))
 def test_the_parts_of_the_tracks_add_up_to_the_time_in_which_the_lane_had_work(
     tracks: list[tuple[float, float, bool]],
@@ -198,12 +201,11 @@ def _seconds_between(first: str, last: str) -> float:
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
-def test_status_tells_the_time_left_and_the_budget_of_the_run_at_work(sandbox: Sandbox) -> None:
+def test_status_tells_the_budget_of_the_run_at_work(sandbox: Sandbox) -> None:
     hashes = sandbox.add_many(6)
-    sandbox.run("--stages", "note", "--limit", "3")
-    sandbox.script({one: "sleep:30" for one in hashes[3:]})
-    running = sandbox.start_run("--stages", "note", "--threads", "2", "--overlap")
-    sandbox.wait_for(lambda: sandbox.sql("SELECT 1 FROM jobs WHERE state = 'running'"))
+    sandbox.script({one: "sleep:30" for one in hashes})
+    running = sandbox.start_run("--threads", "2", "--overlap")
+    sandbox.wait_for_calls(1)
 
     status = sandbox.status()
     shown = sandbox.command("status", str(sandbox.dataset)).stdout
@@ -211,6 +213,5 @@ def test_status_tells_the_time_left_and_the_budget_of_the_run_at_work(sandbox: S
     running.communicate()
 
     assert (status["run"]["threads"], status["run"]["overlap"]) == (2, True)
-    assert status["run"]["stages"] == ["note"]
-    assert status["remaining_s"] > 0
-    assert "2 threads, separation beside the features), about " in shown
+    assert status["run"]["stages"] == ["note", "separation"]
+    assert "2 threads, separation beside the features)" in shown

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox
 
 
 def _ends(sandbox: Sandbox) -> dict[str, tuple[str, str | None]]:
@@ -136,10 +137,10 @@ def test_a_full_disk_met_while_finishing_stops_the_run(sandbox: Sandbox) -> None
     sandbox.check()
 
 
-def test_after_a_signal_tracks_that_are_under_way_are_finished(sandbox: Sandbox) -> None:
+def test_after_a_signal_tracks_that_are_under_way_are_finished(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(8)
     sandbox.script({f"separation:{one}": "sleep:0.4" for one in hashes})
-    process = sandbox.start_run("--stages", "separation")
+    process = sandbox.fork_run("--stages", "separation")
     sandbox.wait_for(lambda: any(call.startswith("separation") for call in sandbox.calls()))
 
     process.send_signal(signal.SIGINT)

@@ -39,7 +39,7 @@ def test_threads_are_doubled_up_to_the_budget_and_that_is_tried_too() -> None:
     assert [thread_counts(most) for most in (1, 2, 6, 24)] == [
         [1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8, 16, 24],
     ]  # fmt: skip
-    assert [pool_sizes(most) for most in (1, 2, 24)] == [[2, 4], [2, 4], [2, 4, 24]]
+    assert [pool_sizes(most) for most in (1, 2, 3, 24)] == [[2, 4], [2, 4], [2, 3, 4], [2, 4, 24]]
 
 
 def test_every_registered_stage_has_calls_that_can_be_loaded() -> None:

@@ -34,7 +34,7 @@ from tests.models import SOURCES, random_network, write_model
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 RATE_HZ = 44_100
-SEGMENT = 22_050  # of the model, half a second
+SEGMENT = 11_025  # of the model, a quarter of a second
 Samples = NDArray[np.float32]
 Result = dict[int, "Samples | Exception"]
 
@@ -42,7 +42,7 @@ Result = dict[int, "Samples | Exception"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> DemucsModel:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    write_model(path, {"segment": Fraction(1, 2)})
+    write_model(path, {"segment": Fraction(1, 4)})
     return load_model(find_model(str(path)))
 
 
@@ -519,7 +519,7 @@ def test_where_the_cpu_has_no_room_either_the_song_fails_and_says_so(model: Demu
 
     assert isinstance(result[0], TrackUnusable)
     assert result[0].reason is Reason.MEMORY
-    assert "22050 samples on the CPU: CUDA out of memory" in str(result[0])
+    assert f"{SEGMENT} samples on the CPU: CUDA out of memory" in str(result[0])
     assert result[0].__context__ is None
 
 

@@ -21,6 +21,7 @@ from tests.zoo.animal import Animal
 from tests.zoo.animals import animals, write
 from tests.zoo.table import NOT_TAKEN, expected
 from tests.zoo.visit import FEATURES, Finding, findings
+from tests.zygote import QuickSandbox, Zygote
 
 ROWS = {f"F{number}" for number in (*range(1, 21), 22, 23)}
 
@@ -56,10 +57,10 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+def night(tmp_path_factory: pytest.TempPathFactory, stage_zygote: Zygote) -> Night:
     if find_ffmpeg() is None:
         pytest.skip("no ffmpeg on this machine")
-    box = Sandbox(tmp_path_factory.mktemp("zoo"), registry=None)
+    box = QuickSandbox(tmp_path_factory.mktemp("zoo"), stage_zygote, registry=None)
     give_vggish(box.root, box.environment)
     with listening() as (port, calls):
         zoo = animals(port=port)
