@@ -15,6 +15,7 @@ _COLUMNS = 4
 _WIDTH, _HEIGHT = 260.0, 190.0  # of a panel
 _LEFT, _TOP, _RIGHT, _BOTTOM = 34.0, 30.0, 16.0, 36.0  # of its frame within it
 _HEAD = 76.0
+_LONGEST_NAME = 30  # letters that fit above a panel
 _BAR, _GROUP = 10.0, 40.0
 _LABEL_Y, _BARS_Y = 12.0, 16.0
 _STYLE = """
@@ -41,6 +42,11 @@ def drawn(measured: Measured) -> str:
     return document(width, end + 10, style=_STYLE, shapes=[*shapes, *bars])
 
 
+def _short(name: str) -> str:
+    """Return a name that fits above its panel: a long call without its library."""
+    return name if len(name) <= _LONGEST_NAME else name.rpartition(".")[2]
+
+
 def _heading(measured: Measured) -> Iterator[str]:
     cores = counted(measured.budget, "core")
     yield text(12, 24, f"CPU use is not speed-up: {cores} of {processor()}", kind="title")
@@ -60,7 +66,7 @@ class _Panel:
 
     def __init__(self, tried: Tried, x: float, y: float) -> None:
         found = points(tried)
-        self._name = tried.subject.name
+        self._name = _short(tried.subject.name)
         self._threads = sorted(threads for threads in found if threads is not None)
         self._found = found
         values = [value for point in found.values() for value in (point.speed, point.cores)]

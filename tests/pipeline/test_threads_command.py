@@ -213,6 +213,16 @@ def test_the_plot_is_well_formed_and_shows_every_subject() -> None:
         assert 0 < float(mark.attrib["cy"]) < height
 
 
+def test_a_long_name_is_drawn_without_its_library() -> None:
+    long = Call("essentia.TensorflowPredictMusiCNN", "a", ())
+    tried = Tried(Subject("tagging", long), (*costs()[:3],))
+
+    told = drawn(replace(measured(), tried=(tried,)))
+
+    assert ">TensorflowPredictMusiCNN<" in told
+    assert long.name not in told
+
+
 def test_the_command_measures_a_stage_and_draws_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", "threads", "--stages", "burning", "--seconds", "1",
