@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 
 # What takes tens of seconds before its first test, in the shares of two workers.
 LONG = (
-    ("pipeline/test_demo.py", "pipeline/test_real.py"),
+    ("pipeline/test_demo.py", "pipeline/test_real.py", "pipeline/test_bench_night.py"),
     ("pipeline/test_bench.py", "pipeline/test_bench_features.py", "zoo/test_zoo.py"),
 )
 

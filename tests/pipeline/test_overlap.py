@@ -217,15 +217,15 @@ def test_a_second_signal_ends_both_lanes_at_once(sandbox: Sandbox) -> None:
 
 def test_a_lane_that_hangs_is_killed_and_the_one_beside_it_goes_on(sandbox: Sandbox) -> None:
     hashes = sandbox.add_many(3)
-    sandbox.script({f"separation:{hashes[1]}": "hang"})
-    patience = ("--set", "limits.hang_base_s=2", "--set", "limits.hang_per_audio_s=0")
+    sandbox.script({f"note:{hashes[1]}": "hang"})
+    patience = ("--set", "limits.hang_base_s=3", "--set", "limits.hang_per_audio_s=0")
 
     done = sandbox.run("--overlap", *patience)
 
     assert done.returncode == 1
     ends = {key: (job["state"], job["reason"]) for key, job in sandbox.jobs().items()}
-    assert ends.pop(("t01.wav", "separation", "mix")) == ("failed", "hang")
-    assert ends.pop(("t01.wav", "note", "stems")) == ("skipped", "separation_failed")
+    assert ends.pop(("t01.wav", "note", "mix")) == ("failed", "hang")
+    assert ends.pop(("t01.wav", "note", "stems")) == ("failed", "hang")
     assert {state for state, _ in ends.values()} == {"done"}
     sandbox.check()
 
