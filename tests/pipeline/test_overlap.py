@@ -11,19 +11,19 @@ import pytest
 
 from pipeline.recovery import recover
 from pipeline.threads import Share, share
-from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox
 
 
-def _order(sandbox: Sandbox) -> list[tuple[str, str]]:
+def _order(sandbox: QuickSandbox) -> list[tuple[str, str]]:
     """Return stage and scope of every job, in the order in which they were done."""
     return [(one["stage"], one["scope"]) for one in sandbox.events("job_done")]
 
 
-def test_stems_are_measured_while_others_are_still_separated(sandbox: Sandbox) -> None:
+def test_stems_are_measured_while_others_are_still_separated(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(6)
     flag = sandbox.root / "go on"
     sandbox.script({f"separation:{hashes[-1]}": f"wait:{flag}"})
-    running = sandbox.start_run("--overlap")
+    running = sandbox.fork_run("--overlap")
 
     sandbox.wait_for_calls(1)
     sandbox.wait_for(lambda: sandbox.sql(_DONE_STEMS))
@@ -40,11 +40,11 @@ def test_stems_are_measured_while_others_are_still_separated(sandbox: Sandbox) -
 _DONE_STEMS = "SELECT 1 FROM jobs WHERE stage = 'note' AND scope = 'stems' AND state = 'done'"
 
 
-def test_the_lane_of_the_features_gives_way_to_that_of_the_device(sandbox: Sandbox) -> None:
+def test_the_lane_of_the_features_gives_way_to_that_of_the_device(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(1)
     flag = sandbox.root / "go on"
     sandbox.script({one: f"wait:{flag}" for one in (hashes[0], f"separation:{hashes[0]}")})
-    running = sandbox.start_run("--overlap")
+    running = sandbox.fork_run("--overlap")
 
     sandbox.wait_for_calls(2)
     lanes = {one["lane"]: one["pid"] for one in sandbox.events("lane_started")}
@@ -65,7 +65,7 @@ def _autogroup_nice(pid: int) -> int | None:
         return None
 
 
-def test_a_suspect_has_the_machine_for_itself(sandbox: Sandbox) -> None:
+def test_a_suspect_has_the_machine_for_itself(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(8)
     once = sandbox.root / "once"
     once.touch()
@@ -90,7 +90,7 @@ _NOTES = (
 )
 
 
-def _alone(sandbox: Sandbox) -> list[tuple[str, str]]:
+def _alone(sandbox: QuickSandbox) -> list[tuple[str, str]]:
     """Return when the track that killed its lane was separated at last."""
     rows = sandbox.sql(
         "SELECT started_utc, ended_utc FROM attempts JOIN jobs ON jobs.id = attempts.job_id "
@@ -100,7 +100,7 @@ def _alone(sandbox: Sandbox) -> list[tuple[str, str]]:
     return [(row["started_utc"], row["ended_utc"]) for row in rows]
 
 
-def test_without_it_stems_are_measured_when_all_is_separated(sandbox: Sandbox) -> None:
+def test_without_it_stems_are_measured_when_all_is_separated(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(3)
     sandbox.script({f"separation:{one}": "sleep:0.2" for one in hashes})
 
@@ -111,7 +111,7 @@ def test_without_it_stems_are_measured_when_all_is_separated(sandbox: Sandbox) -
     assert ("note", "stems") not in order[:last_separation]
 
 
-def test_it_makes_the_same_outputs(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_it_makes_the_same_outputs(sandbox: QuickSandbox, tmp_path: Path) -> None:
     sandbox.add_many(3)
 
     sandbox.run()
@@ -123,7 +123,7 @@ def test_it_makes_the_same_outputs(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.check()
 
 
-def test_a_lane_that_dies_takes_nothing_from_the_one_beside_it(sandbox: Sandbox) -> None:
+def test_a_lane_that_dies_takes_nothing_from_the_one_beside_it(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(4)
     slow = {f"separation:{one}": "sleep:1.5" for one in hashes}
     sandbox.script({**slow, f"note:{hashes[1]}": "segfault"})
@@ -145,7 +145,7 @@ _ATTEMPTS_OF_SEPARATION = (
 )
 
 
-def test_recovery_of_one_lane_leaves_the_attempts_of_others_alone(sandbox: Sandbox) -> None:
+def test_recovery_of_one_lane_leaves_the_attempts_of_others_alone(sandbox: QuickSandbox) -> None:
     from pipeline.artifacts import TMP, OutputFolder, make_folders
 
     make_folders(sandbox.out)
@@ -160,7 +160,7 @@ def test_recovery_of_one_lane_leaves_the_attempts_of_others_alone(sandbox: Sandb
 
 
 def test_a_separation_that_cannot_start_ends_the_run_with_the_features_done(
-    sandbox: Sandbox,
+    sandbox: QuickSandbox,
 ) -> None:
     sandbox.add_many(2)
 
@@ -172,7 +172,7 @@ def test_a_separation_that_cannot_start_ends_the_run_with_the_features_done(
     assert sandbox.counts("note", "stems") == {"waiting": 2}
 
 
-def test_without_a_separation_there_is_nothing_to_overlap(sandbox: Sandbox) -> None:
+def test_without_a_separation_there_is_nothing_to_overlap(sandbox: QuickSandbox) -> None:
     sandbox.add_many(2)
 
     done = sandbox.run("--overlap", "--stages", "note")
@@ -182,10 +182,10 @@ def test_without_a_separation_there_is_nothing_to_overlap(sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_ends_in_the_middle_goes_on(sandbox: Sandbox, sent: signal.Signals) -> None:
+def test_a_run_that_ends_in_the_middle_goes_on(sandbox: QuickSandbox, sent: signal.Signals) -> None:
     hashes = sandbox.add_many(6)
     sandbox.script({f"separation:{one}": "sleep:0.3" for one in hashes})
-    running = sandbox.start_run("--overlap")
+    running = sandbox.fork_run("--overlap")
     sandbox.wait_for(lambda: len(sandbox.lanes()) == 2)
     sandbox.wait_for_calls(8)
 
@@ -199,11 +199,11 @@ def test_a_run_that_ends_in_the_middle_goes_on(sandbox: Sandbox, sent: signal.Si
     sandbox.check()
 
 
-def test_a_second_signal_ends_both_lanes_at_once(sandbox: Sandbox) -> None:
+def test_a_second_signal_ends_both_lanes_at_once(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(2)
     never = sandbox.root / "never"
     sandbox.script({one: f"wait:{never}" for one in (*hashes, f"separation:{hashes[0]}")})
-    running = sandbox.start_run("--overlap", "--set", "limits.grace_s=1000")
+    running = sandbox.fork_run("--overlap", "--set", "limits.grace_s=1000")
     sandbox.wait_for_calls(2)
 
     running.send_signal(signal.SIGTERM)
@@ -215,7 +215,7 @@ def test_a_second_signal_ends_both_lanes_at_once(sandbox: Sandbox) -> None:
     sandbox.wait_until_gone()
 
 
-def test_a_lane_that_hangs_is_killed_and_the_one_beside_it_goes_on(sandbox: Sandbox) -> None:
+def test_a_lane_that_hangs_is_killed_and_the_one_beside_it_goes_on(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(3)
     sandbox.script({f"note:{hashes[1]}": "hang"})
     patience = ("--set", "limits.hang_base_s=3", "--set", "limits.hang_per_audio_s=0")
@@ -230,7 +230,7 @@ def test_a_lane_that_hangs_is_killed_and_the_one_beside_it_goes_on(sandbox: Sand
     sandbox.check()
 
 
-def test_the_hour_of_until_ends_both_lanes(sandbox: Sandbox) -> None:
+def test_the_hour_of_until_ends_both_lanes(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(2)
     never = sandbox.root / "never"
     sandbox.script({one: f"wait:{never}" for one in (*hashes, f"separation:{hashes[0]}")})
@@ -244,7 +244,7 @@ def test_the_hour_of_until_ends_both_lanes(sandbox: Sandbox) -> None:
     sandbox.wait_until_gone()
 
 
-def test_a_limit_counts_tracks_of_both_lanes_once(sandbox: Sandbox) -> None:
+def test_a_limit_counts_tracks_of_both_lanes_once(sandbox: QuickSandbox) -> None:
     sandbox.add_many(5)
 
     done = sandbox.run("--overlap", "--limit", "2")
@@ -254,7 +254,7 @@ def test_a_limit_counts_tracks_of_both_lanes_once(sandbox: Sandbox) -> None:
     assert set(by_kind.values()) == {2}
 
 
-def _done_by_kind(sandbox: Sandbox) -> dict[tuple[str, str], int]:
+def _done_by_kind(sandbox: QuickSandbox) -> dict[tuple[str, str], int]:
     kinds = [
         (stage, scope)
         for (_, stage, scope), job in sandbox.jobs().items()

@@ -13,7 +13,7 @@ from pipeline.lane_clock import LaneClock
 from pipeline.ledger import Ledger
 from pipeline.ledger.plan import Planned
 from pipeline.ledger.speeds import ENOUGH_JOBS, Speed, Took, seconds_left
-from tests.sandbox import Sandbox
+from tests.zygote import QuickSandbox
 
 NOTE = Planned("note", "mix", "features", "r1")
 STEMS = Planned("note", "stems", "features", "s1")
@@ -166,7 +166,7 @@ def test_while_a_speed_is_unknown_no_time_is_told() -> None:
 
 
 def test_a_run_learns_what_its_lanes_took_and_the_next_one_tells_the_time(
-    sandbox: Sandbox,
+    sandbox: QuickSandbox,
 ) -> None:
     hashes = sandbox.add_many(8)
     sandbox.script({one: "sleep:0.2" for one in hashes[:4]})
@@ -184,7 +184,7 @@ def test_a_run_learns_what_its_lanes_took_and_the_next_one_tells_the_time(
     assert max(second) == pytest.approx(row["lane_s"], rel=0.01)  # four more, as long again
 
 
-def test_tracks_side_by_side_share_the_time_of_their_lane(sandbox: Sandbox) -> None:
+def test_tracks_side_by_side_share_the_time_of_their_lane(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(4)
     sandbox.script({f"separation:{one}": "sleep:0.5" for one in hashes})
 
@@ -201,10 +201,10 @@ def _seconds_between(first: str, last: str) -> float:
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
-def test_status_tells_the_budget_of_the_run_at_work(sandbox: Sandbox) -> None:
+def test_status_tells_the_budget_of_the_run_at_work(sandbox: QuickSandbox) -> None:
     hashes = sandbox.add_many(6)
     sandbox.script({one: "sleep:30" for one in hashes})
-    running = sandbox.start_run("--threads", "2", "--overlap")
+    running = sandbox.fork_run("--threads", "2", "--overlap")
     sandbox.wait_for_calls(1)
 
     status = sandbox.status()
