@@ -294,7 +294,7 @@ class Supervisor:
         done = [row for row in self._rows if row.idle and self._done(row)]
         for row in done:
             row.retire()
-        return bool(done)
+        return bool(done) or not self._at_work()  # nobody is left to be heard
 
     def _listen(self, timeout_s: float) -> None:
         for key, _ in self._night.selector.select(timeout_s):

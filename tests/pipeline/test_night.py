@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import supervisor
+from tests.here import run_here
 from tests.sandbox import Sandbox
 from tests.zygote import QuickSandbox
 
@@ -43,6 +45,21 @@ def test_a_run_goes_mix_features_then_separation_then_stem_features(sandbox: San
 
     done = [(event["stage"], event["scope"]) for event in sandbox.events("job_done")]
     assert done == [("note", "mix")] * 2 + [("separation", "mix")] * 2 + [("note", "stems")] * 2
+
+
+def test_a_run_is_over_when_its_last_lane_is_gone(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_TURN_S", 60.0)
+    sandbox.environment["NIGHTSHIFT_REGISTRY"] = "tests.fakes:ONE"  # its only pass is its last
+    sandbox.add("song.wav")
+    heard: list[tuple[str, float]] = []
+
+    run_here(sandbox, lambda event: heard.append((event.kind, time.monotonic())), {})
+
+    kinds, times_s = zip(*heard, strict=True)
+    assert (kinds[-1], "job_done" in kinds) == ("run_ended", True)
+    assert times_s[-1] - times_s[0] < 60.0  # it waited for nobody to be heard
 
 
 def test_an_empty_folder_is_no_error(sandbox: Sandbox) -> None:
