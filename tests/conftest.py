@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,27 +12,44 @@ from tests.zygote import QuickSandbox, Zygote
 
 TESTS = Path(__file__).parent
 
-# What takes tens of seconds before its first test, in the shares of two workers.
+# What takes tens of seconds, in its first set-up or in all, the longest first.
 LONG = (
-    ("pipeline/test_demo.py", "pipeline/test_real.py", "pipeline/test_bench_night.py"),
-    ("pipeline/test_bench.py", "pipeline/test_bench_features.py", "zoo/test_zoo.py"),
+    "pipeline/test_bench.py",
+    "pipeline/test_demo.py",
+    "pipeline/test_bench_features.py",
+    "pipeline/test_kill.py",
+    "zoo/test_zoo.py",
+    "pipeline/test_real.py",
+    "pipeline/test_bench_night.py",
+    "pipeline/test_bench_overlap.py",
+    "pipeline/test_bench_tagging.py",
+    "pipeline/test_threads_command.py",
+    "training/test_training.py",
+    "test_docs.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin each half of the tests with its share of what takes long.
+    """Begin each worker's part of the tests with its share of what takes long.
 
-    `--dist worksteal` gives each of two workers one half, and who is done takes from the end of the
-    other's. A long one at an end would leave a worker idle; a module that both have a part of is set
-    up twice.
+    `--dist worksteal` gives each of the workers one part of the list, all of the same length; who is
+    done takes from the end of another's. A long one at an end would leave the others idle; a module
+    that two have a part of is set up twice.
     """
-    first, second = (
-        [item for name in share for item in items if _is_of(item, name)] for share in LONG
-    )
-    long = {*first, *second}
-    rest = [item for item in items if item not in long]
-    middle = max(0, len(items) // 2 - len(first))
-    items[:] = [*first, *rest[:middle], *second, *rest[middle:]]
+    long = {name: [item for item in items if _is_of(item, name)] for name in LONG}
+    taken = {item for tests in long.values() for item in tests}
+    rest = [item for item in items if item not in taken]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    left = len(items)
+    items.clear()
+    for worker in range(workers):
+        share = [item for name in LONG[worker::workers] for item in long[name]]
+        length = left // (workers - worker)  # as xdist divides
+        left -= length
+        more = max(0, length - len(share))
+        items += [*share, *rest[:more]]
+        del rest[:more]
+    items += rest
 
 
 def _is_of(item: pytest.Item, name: str) -> bool:
