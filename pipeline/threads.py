@@ -86,12 +86,20 @@ def _version_1(group: Path) -> str:
     return " ".join(parts)
 
 
+# GNU OpenMP's own is 300,000: THREADING_ANALYSIS.md#threads-that-wait-for-one-another.
+_TURNS_OF_WAITING = "1000"
+
+
 def variables(threads: int) -> dict[str, str]:
     """Return the environment that holds every library to this many threads.
+
+    Those of OpenMP (torch's) sleep soon where they wait for one that another program keeps from its
+    core: spinning, they would keep it from it for longer still.
 
     Should TensorFlow ever find a GPU, it must not take all of its memory, as it does if not told.
     """
     fixed = {
+        "GOMP_SPINCOUNT": _TURNS_OF_WAITING,
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
