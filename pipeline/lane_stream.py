@@ -1,6 +1,6 @@
 """Tracks through a stage that works on several at once: opened ahead, published behind.
 
-A thread opens files, the main thread computes, a thread publishes; each track's error is its own.
+Threads open files, the main thread computes, a thread publishes; each track's error is its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.order import JobOrder, LaneOrder, WorkOrder
     from stages.base import Opened, Outcome, Piece, StreamStage
 
-# Opened and not yet taken: each holds at most one decoded song.
+# Opened and not yet taken, beside those that are being opened: each holds at most one decoded song.
 _OPENED_AHEAD = 2
 _PUBLISHED_BEHIND = 2
 
@@ -63,10 +63,13 @@ class Stream:
         self._through: queue.Queue[Callable[[], None] | None] = queue.Queue(_PUBLISHED_BEHIND)
         self._taken: dict[int, _Opening] = {}
         self._over = False
+        self._openers = stage.opens
+        self._counting = threading.Lock()
 
     def serve(self, inbox: Inbox) -> None:
         """Open, compute and publish until told to stop."""
-        threading.Thread(target=self._open_all, args=(inbox,), daemon=True).start()
+        for _ in range(self._stage.opens):
+            threading.Thread(target=self._open_all, args=(inbox,), daemon=True).start()
         publishing = threading.Thread(target=self._publish_all, daemon=True)
         publishing.start()
         last = Stopwatch()
@@ -87,7 +90,11 @@ class Stream:
 
         while (message := inbox.next()) is not None:
             self._opened.put(self._open(WorkOrder.from_message(message)))
-        self._opened.put(None)
+        with self._counting:
+            self._openers -= 1
+            is_last = not self._openers
+        if is_last:
+            self._opened.put(None)
 
     def _open(self, order: WorkOrder) -> _Opening:
         from stages.decode import DecodeLimits

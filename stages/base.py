@@ -248,15 +248,16 @@ Take: TypeAlias = Callable[[bool], Piece[Source] | None]
 class StreamStage(Stage[Settings], Generic[Settings, Source]):
     """A stage that works on several tracks at once, and reads them by itself.
 
-    `window`: how many tracks it wants in its hands, the ones being opened and finished included.
-    Known once it is loaded.
+    `window`: how many tracks it wants in its hands, the ones being opened and finished included;
+    `opens`: how many files are read at a time, each in a thread. Both known once it is loaded.
     """
 
     window: int = 2
+    opens: int = 1
 
     @abstractmethod
     def open(self, path: bytes, *, limits: DecodeLimits, tick: Tick = no_tick) -> Source:
-        """Read a file once, to its end, in whatever thread.
+        """Read a file once, to its end, in whatever thread, beside others.
 
         Raises:
             TrackUnusable: it cannot be decoded.

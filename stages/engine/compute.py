@@ -54,8 +54,8 @@ class Compute:
         precision: Precision = EXACT,
         batch: int = 1,
     ) -> None:
-        self.batch = batch if _is_beside_cpu(device) else 1
         self.device = device
+        self.allow(batch)
         self._precision = precision
         if _is_beside_cpu(device):
             _compute_in_float32()
@@ -68,7 +68,8 @@ class Compute:
     ) -> list[Tensor]:
         """Return what a network gives for rows `(2, samples)` of one length, at most `batch`.
 
-        Each of shape `(sources, 2, samples)`, on the device of `Plan.triangles` whatever computed it.
+        Each of shape `(sources, 2, samples)`, on the device of `Plan.triangles` whatever computed it;
+        where it `runs_behind`, maybe only begun.
 
         Raises:
             NoRoom: the device has no memory for a batch of this size: halve it with `smaller`, and
@@ -76,13 +77,12 @@ class Compute:
             Poisoned: the process has to end.
             Exception: what the network raised; a row alone may not.
         """
-        stacked = np.zeros((batch, *rows[0].shape), dtype=np.float32)
-        stacked[: len(rows)] = rows
         run = self._cpu_run(network) if on_cpu else self._runs[network]
         place = "cpu" if on_cpu else self.device
         try:
+            stacked = _stacked(rows, batch, place)
             with torch.inference_mode():
-                stems = run(torch.from_numpy(stacked).to(place)).to(self.device)
+                stems = run(stacked.to(place, non_blocking=True)).to(self.device)
                 return list(stems[: len(rows)].unbind())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -92,12 +92,22 @@ class Compute:
         # Outside of the handler: the traceback would hold the tensors that filled the memory.
         raise NoRoom(words)
 
+    def allow(self, batch: int) -> None:
+        """Compute so many segments at once from here on, on a CPU one."""
+        self.batch = 1
+        if _is_beside_cpu(self.device):
+            self.batch = batch
+            torch.cuda.empty_cache()  # what larger ones took is for others
+
     def smaller(self) -> None:
         """Halve the batch for good."""
-        if _is_beside_cpu(self.device):
-            torch.cuda.empty_cache()
-        self.batch = (self.batch + 1) // 2
+        self.allow((self.batch + 1) // 2)
         logger.warning("memory of %s is short: batch=%d from here on", self.device, self.batch)
+
+    @property
+    def runs_behind(self) -> bool:
+        """Whether what it returns may still be computed, so that to look at it is to wait."""
+        return _is_beside_cpu(self.device)
 
     @property
     def has_cpu(self) -> bool:
@@ -118,6 +128,17 @@ def ready(network: Network, device: str, precision: Precision) -> Run:
     # Demucs' own forward knows float32 only. `Module.to` would move the one that is kept.
     moved: nn.Module = network if device == "cpu" else copy.deepcopy(network).to(device)
     return moved
+
+
+def _stacked(rows: Sequence[Samples], batch: int, place: str) -> Tensor:
+    """Return rows as one tensor, silence where there are not as many.
+
+    A GPU fetches it by itself from memory that the system may not move.
+    """
+    is_cuda = torch.device(place).type == "cuda"
+    stacked = torch.zeros(batch, *rows[0].shape, pin_memory=is_cuda)
+    np.stack(rows, out=stacked.numpy()[: len(rows)])
+    return stacked
 
 
 def _compute_in_float32() -> None:

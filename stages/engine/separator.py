@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stages.base import Reason, TrackUnusable
 from stages.demucs_loader import DemucsModel
+from stages.engine.coming import Coming, Copier
 from stages.engine.compute import Compute, NoRoom, Poisoned, is_out_of_memory, raise_if_poisoned
 from stages.engine.segments import Cutting
 from stages.engine.song import Passing, Plan, Row, Song
@@ -90,12 +91,14 @@ class Separator:
         self.model = model
         self.compute = compute
         cuttings = tuple(Cutting.of(network, overlap) for network in model.networks)
-        triangles = tuple(cutting.weights().to(compute.device) for cutting in cuttings)
-        self._plan = Plan(model, cuttings, triangles, shifts)
-        self._given = [model.sources.index(stem) for stem in model.stems]
+        self._plan = Plan.of(model, cuttings, compute.device, shifts=shifts)
+        given = [model.sources.index(stem) for stem in model.stems]
+        self._given = torch.tensor(given, device=compute.device)
         self._gives_all = len(model.stems) == len(model.sources)
         self._songs: list[Passing] = []
         self._rows: dict[_Kind, deque[Row]] = {}
+        self._coming: deque[Coming] = deque()
+        self._copier = Copier(compute.device)
 
     def separate(self, songs: Iterable[Song]) -> Iterator[Event]:
         """Separate songs that are all there already, and yield what becomes of them."""
@@ -114,14 +117,22 @@ class Separator:
         try:
             while True:
                 yield from self._fill(take)
-                if not any(self._rows.values()):
+                under_way = len(self._coming)
+                if any(self._rows.values()):
+                    yield from self._compute(self._next_kind())
+                    # While a device is at this batch, we are at the one before.
+                    is_behind = self.compute.runs_behind
+                    yield from self._arrived(under_way if is_behind else len(self._coming))
+                elif under_way:
+                    yield from self._arrived(under_way)
+                else:
                     return
-                yield from self._compute(self._next_kind())
         finally:
             for passing in self._songs:
                 passing.close()
             self._songs.clear()
             self._rows.clear()
+            self._coming.clear()
 
     def drop(self, song: Song) -> None:
         """Compute nothing more of a song; no event of it follows."""
@@ -135,7 +146,7 @@ class Separator:
         while not any(len(rows) >= self._size(kind) for kind, rows in self._rows.items()):
             passing = next((passing for passing in self._songs if passing.has_rows), None)
             if passing is None:
-                song = take(not any(self._rows.values()))
+                song = take(not self._coming and not any(self._rows.values()))
                 if song is None:
                     return
                 self._songs.append(Passing(song, self._plan))
@@ -178,18 +189,24 @@ class Separator:
                 yield from self._overlapped(row, given)
 
     def _overlapped(self, row: Row, stems: Tensor) -> Iterator[Event]:
+        """Add a row's stems to those of its song, and begin to fetch what is final."""
+        passing = row.passing
         try:
-            row.passing.add(row, stems)
-            yield from self._stems(row.passing)
+            passing.add(row, stems)
+            if (ready := passing.ready()) is not None:
+                self._coming.append(self._begun(passing, *ready))
         except Exception as error:
-            # A device computes behind our back: what a network did wrong may show only here.
-            raise_if_poisoned(error, self.compute.device)
-            problem = error
+            lost = self._lost(passing, error)
         else:
             return
-        if is_out_of_memory(problem):
-            problem = TrackUnusable(Reason.MEMORY, f"adding stems up: {problem}")
-        yield self._fail(row.passing, _told(problem))
+        yield lost  # outside of the handler, which holds the frames and all that is in them
+
+    def _begun(self, passing: Passing, stems: Tensor, mix: NDArray[np.float32]) -> Coming:
+        given = stems if self._gives_all else stems.index_select(0, self._given)
+        peaks = torch.stack([given.amin((1, 2)), given.amax((1, 2))], dim=1)
+        total = [stems.sum(0)] if self._gives_all else []
+        copy = self._copier.begin([given, peaks, *total])
+        return Coming(passing, passing.given - mix.shape[1], mix, copy, is_last=passing.is_done)
 
     def _results(
         self, kind: _Kind, rows: list[Row], size: int
@@ -240,24 +257,33 @@ class Separator:
         detail = f"separating a segment of {samples} samples on the CPU: {problem}"
         return [(row, TrackUnusable(Reason.MEMORY, detail)) for row in rows]
 
-    def _stems(self, passing: Passing) -> Iterator[Event]:
-        """Yield what a song has ready, and its end."""
-        while (ready := passing.ready()) is not None:
-            stems, mix = ready
-            offset = passing.given - mix.shape[1]
-            given = stems if self._gives_all else stems[self._given]
-            lowest, highest = given.amin((1, 2)), given.amax((1, 2))
-            peaks = torch.stack([lowest, highest], dim=1).cpu().numpy()
+    # ---- stems to the caller
+
+    def _arrived(self, count: int) -> Iterator[Event]:
+        """Yield the first so many of the stems that are coming, and the ends of their songs."""
+        for _ in range(count):
+            coming = self._coming.popleft()
+            if not coming.passing.ended:
+                yield from self._given_out(coming)
+
+    def _given_out(self, coming: Coming) -> Iterator[Event]:
+        event = self._looked_at(coming)
+        yield event
+        if coming.is_last and not coming.passing.ended:
+            yield self._separated(coming.passing)
+
+    def _looked_at(self, coming: Coming) -> Stems | Failed:
+        """Wait for stems, and take note of what they show."""
+        passing = coming.passing
+        try:
+            stems, peaks, *total = coming.copy.wait()
             if not np.isfinite(peaks).all():
-                yield self._fail(passing, self._not_finite(given, offset))
-                return
-            if self._gives_all:
-                passing.residual.add(mix, stems.sum(0).cpu().numpy())
-            yield Stems(passing.song, offset, given.cpu().numpy(), peaks)
-            if passing.ended:
-                return
-        if passing.is_done:
-            yield self._separated(passing)
+                return self._fail(passing, self._not_finite(stems, coming.offset))
+            if total:
+                passing.residual.add(coming.mix, total[0])
+        except Exception as error:
+            return self._lost(passing, error)
+        return Stems(passing.song, coming.offset, stems, peaks)
 
     def _separated(self, passing: Passing) -> Event:
         try:
@@ -269,8 +295,8 @@ class Separator:
         self._end(passing)
         return Separated(passing.song, residual_db, self.compute.batch, passing.on_cpu)
 
-    def _not_finite(self, stems: Tensor, offset: int) -> TrackUnusable:
-        bad = ~np.isfinite(stems.cpu().numpy()).all(axis=1)  # `(stems, samples)`
+    def _not_finite(self, stems: NDArray[np.float32], offset: int) -> TrackUnusable:
+        bad = ~np.isfinite(stems).all(axis=1)  # `(stems, samples)`
         number, first = (int(where[0]) for where in np.nonzero(bad))
         first_s = (offset + first) / self.model.sample_rate_hz
         return TrackUnusable(
@@ -278,6 +304,17 @@ class Separator:
             f"the model gives samples of {self.model.stems[number]} that are not finite, the first "
             f"at {first_s:.3f} s",
         )
+
+    def _lost(self, passing: Passing, error: Exception) -> Failed:
+        """End a song whose stems the device could not add up or give.
+
+        Raises:
+            Poisoned: it computes behind our back: what a network did wrong may show only here.
+        """
+        raise_if_poisoned(error, self.compute.device)
+        if is_out_of_memory(error):
+            error = TrackUnusable(Reason.MEMORY, f"adding stems up: {error}")
+        return self._fail(passing, _told(error))
 
     def _fail(self, passing: Passing, error: Exception) -> Failed:
         self._end(passing)

@@ -49,6 +49,8 @@ class Plan:
 
     Args:
         triangles: the weights of each network's overlap-add, on the device.
+        shares: what each network counts for each source, `(sources, 1, 1)`, and `totals` their
+            sums; there, too, since to bring them later is to wait for the device.
         shifts: how often each network sees the song, each time moved by up to half a second; the
             mean is taken. 0 is once and not moved.
     """
@@ -56,7 +58,25 @@ class Plan:
     model: DemucsModel
     cuttings: tuple[Cutting, ...]
     triangles: tuple[Tensor, ...]
+    shares: tuple[Tensor, ...]
+    totals: Tensor
     shifts: int = 0
+
+    @classmethod
+    def of(
+        cls, model: DemucsModel, cuttings: Sequence[Cutting], device: str, *, shifts: int = 0
+    ) -> Plan:
+        """Return the plan of a model whose stems are added up on a device."""
+        rows = model.bag.weights
+        totals = [math.fsum(column) for column in zip(*rows, strict=True)]
+        return cls(
+            model,
+            tuple(cuttings),
+            tuple(cutting.weights().to(device) for cutting in cuttings),
+            tuple(torch.tensor(row, device=device)[:, None, None] for row in rows),
+            torch.tensor(totals, device=device)[:, None, None],
+            shifts,
+        )
 
     def delays(self, song: Song) -> list[int]:
         """Return by how many samples of silence a song is delayed each time."""
@@ -173,14 +193,11 @@ class Passing:
 
     def _merged(self, samples: int) -> Tensor:
         """Return the weighted mean of all views, in the order and with the rounding of Demucs."""
-        model = self._plan.model
         by_network: list[Tensor] = []
         for network in range(len(self._plan.cuttings)):
             views = [view for view in self._views if view.network == network]
             by_network.append(_mean([view.take(samples) for view in views]))
-        rows = model.bag.weights
-        totals = [math.fsum(column) for column in zip(*rows, strict=True)]
-        return _weighted(by_network, rows, totals)
+        return _weighted(by_network, self._plan)
 
 
 def _mean(views: Sequence[Tensor]) -> Tensor:
@@ -190,14 +207,12 @@ def _mean(views: Sequence[Tensor]) -> Tensor:
     return total / len(views) if len(views) > 1 else total
 
 
-def _weighted(
-    stems: Sequence[Tensor], rows: Sequence[Sequence[float]], totals: Sequence[float]
-) -> Tensor:
-    if len(stems) == 1 and all(weight == 1 for weight in rows[0]):
+def _weighted(stems: Sequence[Tensor], plan: Plan) -> Tensor:
+    if len(stems) == 1 and all(weight == 1 for weight in plan.model.bag.weights[0]):
         return stems[0]
     total: Tensor | None = None
-    for network, row in zip(stems, rows, strict=True):
-        part = network * torch.tensor(row, device=network.device)[:, None, None]
+    for network, share in zip(stems, plan.shares, strict=True):
+        part = network * share
         total = part if total is None else total + part
     assert total is not None
-    return total / torch.tensor(totals, device=total.device)[:, None, None]
+    return total / plan.totals

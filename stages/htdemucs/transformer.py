@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from typing import Any
@@ -160,7 +161,8 @@ def norm_of(norm: nn.Module | None) -> nn.Module:
     """Return a norm of tokens `(batch, tokens, channels)`."""
     if isinstance(norm, MyGroupNorm) and norm.num_groups == 1:
         return RowNorm(norm, torch.float32)
-    return nn.Identity() if norm is None else norm
+    # A copy: a module that is moved takes its parameters along, and the network is to stay.
+    return nn.Identity() if norm is None else copy.deepcopy(norm)
 
 
 def _scaled(linear: nn.Linear, scale: nn.Module, dtype: torch.dtype) -> Linear:

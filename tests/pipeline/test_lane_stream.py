@@ -1,4 +1,4 @@
-"""The time that a lane counts as a track's."""
+"""What a lane does with a stage that works on several tracks at once, in the test's own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from pipeline.lane_reports import Reports
 from pipeline.lane_stream import Stream
 from pipeline.order import JobOrder, LaneOrder, WorkOrder
 from pipeline.wire import Message, Wire
-from tests.fakes import FakeSettings, Separation
+from stages.base import Tick, no_tick
+from stages.decode import DecodeLimits
+from tests.fakes import FakeSettings, Separation, Wave
 from tests.sandbox import Sandbox
 
 _PAUSE_S = 2.0
@@ -50,17 +52,18 @@ class _Published:
 
 
 class _Supervisor:
-    """A wire that gives one track, after a pause another, then the word to stop."""
+    """A wire that gives tracks, each when `before` lets it, then the word to stop."""
 
-    def __init__(self, orders: list[WorkOrder], published: _Published) -> None:
-        self._orders, self._published = orders, published
+    def __init__(
+        self, orders: list[WorkOrder], published: _Published, before: Callable[[int], None]
+    ) -> None:
+        self._orders, self.published, self._before = orders, published, before
 
     def messages(self) -> Iterator[Message]:
         for number, order in enumerate(self._orders):
-            self._published.wait_for(number)
-            time.sleep(number * _PAUSE_S)
+            self._before(number)
             yield order.to_message()
-        self._published.wait_for(len(self._orders))
+        self.published.wait_for(len(self._orders))
         yield {"type": "stop"}
         threading.Event().wait()
 
@@ -77,16 +80,50 @@ def _order(sandbox: Sandbox, unit: int) -> WorkOrder:
     return WorkOrder(unit, str(path), name, str(unit) * 64, "mix", found, None, {}, (job,))
 
 
-def test_waiting_for_a_track_is_no_track_s_work(tmp_path: Path) -> None:
-    sandbox, published = Sandbox(tmp_path), _Published(tmp_path)
-    wire = cast(Wire, _Supervisor([_order(sandbox, unit) for unit in (0, 1)], published))
-    setup = LaneOrder("", str(tmp_path), "", "cpu", 1, 1, "", DecodeSettings(), 0, {})
-    stage = Separation(FakeSettings())
+def _serve(stage: Separation, wire: _Supervisor, root: Path) -> None:
+    setup = LaneOrder("", str(root), "", "cpu", 1, 1, "", DecodeSettings(), 0, {})
     inbox = Inbox()
     listen: Callable[[Wire], Any] = inbox.listen
     threading.Thread(target=listen, args=(wire,), daemon=True).start()
+    reports = Reports(cast(Wire, wire))
+    Stream(stage, setup, cast(Publisher, wire.published), reports).serve(inbox)
 
-    Stream(stage, setup, cast(Publisher, published), Reports(wire)).serve(inbox)
+
+def test_waiting_for_a_track_is_no_track_s_work(tmp_path: Path) -> None:
+    """The second comes when the first is through, after a pause."""
+    sandbox, published = Sandbox(tmp_path), _Published(tmp_path)
+
+    def before(number: int) -> None:
+        published.wait_for(number)
+        time.sleep(number * _PAUSE_S)
+
+    orders = [_order(sandbox, unit) for unit in (0, 1)]
+
+    _serve(Separation(FakeSettings()), _Supervisor(orders, published, before), tmp_path)
 
     assert len(published.wall_s) == 2
     assert max(published.wall_s) < _PAUSE_S * 3 / 4
+
+
+class _Together(Separation):
+    """Opens a file only when as many others are being opened as there may be."""
+
+    opens = 3
+
+    def __init__(self) -> None:
+        super().__init__(FakeSettings())
+        self._all = threading.Barrier(self.opens)
+
+    def open(self, path: bytes, *, limits: DecodeLimits, tick: Tick = no_tick) -> Wave:
+        self._all.wait(timeout=30)
+        return super().open(path, limits=limits, tick=tick)
+
+
+def test_files_are_opened_beside_one_another_where_the_stage_wants_it(tmp_path: Path) -> None:
+    sandbox, published = Sandbox(tmp_path), _Published(tmp_path)
+    orders = [_order(sandbox, unit) for unit in range(6)]
+    wire = _Supervisor(orders, published, lambda number: None)
+
+    _serve(_Together(), wire, tmp_path)
+
+    assert len(published.wall_s) == 6

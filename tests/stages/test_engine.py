@@ -24,7 +24,9 @@ from torch import Tensor
 from stages.base import Reason, TrackUnusable
 from stages.demucs_loader import DemucsModel, Network, load_model
 from stages.engine import compute as computing
+from stages.engine.coming import Coming, Copy
 from stages.engine.compute import Compute, Poisoned
+from stages.engine.quality import Residual
 from stages.engine.separator import Event, Failed, Separated, Separator, Stems
 from stages.engine.song import Passing, Row, Song, offset
 from stages.mix import Mix, mix_of_file, mix_of_samples
@@ -167,6 +169,26 @@ def test_segments_of_several_songs_share_a_batch(model: DemucsModel) -> None:
     _results(Separator(model, compute).separate([_song(n, _music(4_410)) for n in range(6)]))
 
     assert forwards == [(4, 2, SEGMENT), (4, 2, SEGMENT)]
+
+
+@pytest.mark.parametrize("behind", [True, False], ids=["a device beside the CPU", "a CPU"])
+def test_a_device_has_its_next_batch_before_the_stems_of_the_last_are_looked_at(
+    model: DemucsModel, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    if behind:
+        _pretend(monkeypatch)
+    compute = Compute(model.networks)
+    forwards = _counted(compute)
+    begun = [
+        len(forwards)
+        for event in Separator(model, compute).separate([_song(0, _music(4 * SEGMENT))])
+        if isinstance(event, Stems)
+    ]
+
+    segments = len(begun)
+    assert segments > 3
+    ahead = 1 if behind else 0
+    assert begun == [min(number + ahead, segments) for number in range(1, segments + 1)]
 
 
 def _counted(compute: Compute) -> list[tuple[int, ...]]:
@@ -410,7 +432,7 @@ def test_a_song_that_is_dropped_costs_nothing_more(model: DemucsModel) -> None:
 def test_a_song_that_comes_late_is_not_waited_for(model: DemucsModel) -> None:
     compute = Compute(model.networks, batch=4)
     asked: list[bool] = []
-    songs = [_song(0, _music(4_410)), None, _song(1, _music(4_410)), None, None]
+    songs = [_song(0, _music(4_410)), None, _song(1, _music(4_410)), None, None, None]
 
     def take(wait: bool) -> Song | None:
         asked.append(wait)
@@ -418,8 +440,9 @@ def test_a_song_that_comes_late_is_not_waited_for(model: DemucsModel) -> None:
 
     result = _results(Separator(model, compute).run(take))
 
-    # While a row is at hand nobody waits; with nothing to do somebody must.
-    assert asked == [True, False, True, False, True]
+    # While a row is at hand, or stems are to be fetched, nobody waits; with nothing to do somebody
+    # must.
+    assert asked == [True, False, False, False, False, True]
     assert set(result) == {0, 1}
 
 
@@ -628,6 +651,71 @@ def test_what_a_device_says_later_ends_the_process_s_work_too(
 
     with pytest.raises(Poisoned, match="illegal memory access"):
         list(Separator(model, Compute(model.networks, device=device)).separate([song]))
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_stems_that_cannot_be_fetched_fail_their_song_alone(
+    model: DemucsModel, device: str, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = [_song(number, _music(3 * SEGMENT, number)) for number in range(2)]
+    expected = _separated(model, songs, batch=4)
+    _fail_to_fetch(monkeypatch, songs[bad], RuntimeError("out of memory for a copy"))
+
+    result = _separated(model, songs, batch=4)
+
+    failed = result[bad]
+    assert isinstance(failed, TrackUnusable)
+    assert failed.reason is Reason.MEMORY
+    assert np.array_equal(_stems(result, 1 - bad), _stems(expected, 1 - bad))
+
+
+def test_a_song_without_memory_for_its_residual_fails_alone(
+    model: DemucsModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = [_song(number, _music(3 * SEGMENT, number)) for number in range(2)]
+    expected = _separated(model, songs)
+    add = Residual.add
+    blocks: list[int] = []
+
+    def failing(residual: Residual, mix: Samples, total: Samples) -> None:
+        blocks.append(len(blocks))
+        if len(blocks) == 2:
+            raise MemoryError
+        add(residual, mix, total)
+
+    monkeypatch.setattr(Residual, "add", failing)
+
+    result = _separated(model, songs)
+
+    failed = result[0]
+    assert isinstance(failed, TrackUnusable)
+    assert failed.reason is Reason.MEMORY
+    assert np.array_equal(_stems(result, 1), _stems(expected, 1))
+
+
+def test_what_a_device_says_when_stems_are_fetched_ends_the_process_s_work(
+    model: DemucsModel, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = _song(0, _music(4_410))
+    error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    _fail_to_fetch(monkeypatch, song, error)
+
+    with pytest.raises(Poisoned, match="illegal memory access"):
+        list(Separator(model, Compute(model.networks, device=device)).separate([song]))
+
+
+def _fail_to_fetch(monkeypatch: pytest.MonkeyPatch, song: Song, error: Exception) -> None:
+    begun = Separator._begun
+
+    class Broken(Copy):
+        def wait(self) -> list[Samples]:
+            raise error
+
+    def failing(separator: Separator, passing: Passing, stems: Tensor, mix: Samples) -> Coming:
+        coming = begun(separator, passing, stems, mix)
+        return replace(coming, copy=Broken([])) if passing.song is song else coming
+
+    monkeypatch.setattr(Separator, "_begun", failing)
 
 
 def test_memory_does_not_grow_with_the_length_of_a_song(model: DemucsModel) -> None:

@@ -122,6 +122,16 @@ def test_a_row_depends_on_nothing_beside_it() -> None:
     assert not torch.equal(beside_music, forward(mix)[0])
 
 
+def test_the_network_itself_stays_where_it_is() -> None:
+    """A device may have no room for one segment, and the CPU takes it with the network that is kept."""
+    network = random_network(BRIEF, seed=1)
+
+    Forward(network).to("meta")
+
+    kept = [*network.named_parameters(), *network.named_buffers()]
+    assert [name for name, tensor in kept if tensor.device.type != "cpu"] == []
+
+
 def test_the_network_itself_is_left_as_it_was() -> None:
     network = random_network({**BRIEF, "norm_starts": 1, "norm_groups": 2}, seed=1)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}

@@ -30,6 +30,7 @@ from stages.demucs_loader import DemucsModel, Network, load_model
 from stages.device import torch_device
 from stages.downmix import to_stereo
 from stages.engine import compute
+from stages.engine.compute import Compute, Poisoned
 from stages.engine.separator import Separator
 from stages.mix import Mix, mix_of_samples
 from stages.outputs import FEATURES_FILE
@@ -521,6 +522,71 @@ def test_a_batch_is_kept_for_the_machine_where_memory_has_taught_it(
     stage._remember(cast(Separator, SimpleNamespace(compute=compute)))
 
     assert stage.decided.get("batch of small.safetensors (exact) on a card") == kept
+
+
+@pytest.mark.parametrize(
+    ("asked", "remembered", "is_beside_cpu", "batch", "kept"),
+    [
+        (None, None, True, 2, 2),
+        (None, 8, True, 8, 8),
+        (5, 8, True, 5, 8),
+        (None, None, False, 1, None),
+    ],
+    ids=["measured", "remembered", "asked for", "a CPU"],
+)
+def test_a_batch_is_measured_once_for_a_model_on_a_card(
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    remembered: int | None,
+    is_beside_cpu: bool,
+    batch: int,
+    kept: int | None,
+) -> None:
+    """Of a card that takes a second for a batch and a quarter for each segment in it."""
+    monkeypatch.setattr("stages.separation.name_of", lambda device: "a card")
+    monkeypatch.setattr(
+        "stages.separation.forward_s", lambda compute, samples, batch: 1 + batch / 4
+    )
+    stage = _stage(weights, batch=asked)
+    key = "batch of small.safetensors (exact) on a card"
+    stage.decided = {} if remembered is None else {key: remembered}
+    monkeypatch.setattr("stages.engine.batch._BATCHES", (1, 2))
+    compute = cast(Compute, SimpleNamespace(runs_behind=is_beside_cpu))
+
+    assert stage._batch(compute, 1000) == batch
+
+    assert stage.decided.get(key) == kept
+
+
+def test_a_batch_for_want_of_room_is_not_kept(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program may have had the memory that evening."""
+    monkeypatch.setattr("stages.separation.name_of", lambda device: "a card")
+    monkeypatch.setattr(
+        "stages.separation.forward_s", lambda compute, samples, batch: 1.0 if batch <= 4 else None
+    )
+    stage = _stage(weights)
+
+    assert stage._batch(cast(Compute, SimpleNamespace(runs_behind=True)), 1000) == 4
+
+    assert stage.decided == {}
+
+
+def test_a_device_that_fails_in_its_first_forward_ends_the_run(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(compute: object, samples: int, batch: int) -> float:
+        raise Poisoned("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("stages.separation.name_of", lambda device: "a card")
+    monkeypatch.setattr("stages.separation.forward_s", failing)
+
+    with pytest.raises(DeviceUnusable, match="illegal memory access") as unusable:
+        _stage(weights)._batch(cast(Compute, SimpleNamespace(runs_behind=True)), 1000)
+
+    assert "--device cpu" in str(unusable.value)
 
 
 def _pieces(folder: Path, count: int) -> list[Piece[Mix]]:
