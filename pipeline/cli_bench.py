@@ -32,6 +32,8 @@ Threads = Annotated[
     ),
 ]
 
+MOST_SEGMENTS = 1024
+
 bench = typer.Typer(
     no_args_is_help=True, help="Speeds on this machine, against the other ways to do it."
 )
@@ -163,6 +165,78 @@ def night(
         else night_words.table(measured)
     )
     return 0
+
+
+@bench.command()
+def gpu(
+    files: Files,
+    model: Annotated[
+        str, typer.Option(help="Catalogue name, folder or safetensors file.")
+    ] = "htdemucs",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or rocm.")] = "auto",
+    sections: Annotated[
+        str, typer.Option(help="Which of them, comma-separated.")
+    ] = "card,batches,forwards,tracks,memory,lane,features,kill,songs,clips",
+    formats: Annotated[
+        str, typer.Option(help="Numbers to compute with, comma-separated.")
+    ] = "exact,balanced,fast,tf32,float16",
+    batches: Annotated[str, typer.Option(help="Segments at once.")] = "1,4,8,16,32",
+    hows: Annotated[
+        str, typer.Option(help="How forwards are started: eager, graph, compiled.")
+    ] = "eager,graph",
+    clips: Annotated[int, typer.Option(min=1, help="Pieces cut out of FILES.")] = 200,
+    clip_s: Annotated[float, typer.Option(min=1, help="Their length.")] = 30.0,
+    runs: Annotated[int, typer.Option(min=1, help="How often a forward is timed at least.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often whole processes are run.")] = 3,
+    results: Annotated[
+        Path | None, typer.Option(help="JSON of all findings so far, after each of them.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Measure what a card gives a separation: forwards, equality, short memory, whole processes."""
+    from pipeline.bench.gpu import words
+    from pipeline.bench.gpu.brief import Brief
+    from pipeline.bench.gpu.measuring import SECTIONS, Question, measure
+    from pipeline.bench.gpu.names import FORMATS, HOWS
+
+    brief = Brief(
+        model=model,
+        device=device,
+        formats=_chosen(formats, FORMATS, option="--formats"),
+        batches=_numbers(batches),
+        hows=_chosen(hows, HOWS, option="--hows"),
+        files=tuple(files),
+        runs=runs,
+    )
+    question = Question(
+        brief=brief,
+        sections=_chosen(sections, SECTIONS, option="--sections"),
+        clips=clips,
+        clip_s=clip_s,
+        rounds=rounds,
+        results=results,
+    )
+    measured = measure(question, environment=os.environ, say=say)
+    put(json.dumps(measured) if as_json else words.table(measured))
+    return 0
+
+
+def _chosen(given: str, known: Sequence[str], *, option: str) -> tuple[str, ...]:
+    """Return the names that are given, each once, in their own order."""
+    named = _named(given, known, option=option)
+    return tuple(name for name in known if name in named)
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    try:
+        found = sorted({int(number) for number in given.split(",")})
+    except ValueError:
+        found = []
+    if not found or not 1 <= found[0] <= found[-1] <= MOST_SEGMENTS:
+        raise BadUsage(
+            f"--batches {given}: give whole numbers from 1 to {MOST_SEGMENTS}, comma-separated."
+        )
+    return tuple(found)
 
 
 def _against_a_script(

@@ -173,6 +173,24 @@ MAY_WRITE: Mapping[str, Mapping[str, str]] = {
     },
     "pipeline/bench/night_work.py": {"shutil.rmtree": "what a way left, in a temporary folder"},
     "pipeline/bench/separation.py": {"shutil.rmtree": "what the ways left, in a temporary folder"},
+    "pipeline/bench/gpu/measuring.py": {
+        ".write_text": "the file of results that was asked for",
+        "os.replace": "the file of results that was asked for",
+    },
+    "pipeline/bench/gpu/sections.py": {
+        ".write_text": "what a measuring process is told, in a temporary folder"
+    },
+    "pipeline/bench/gpu/worker.py": {".open": "its answer, in a temporary folder"},
+    "pipeline/bench/gpu/lane.py": {".mkdir": "stems that are timed, in a temporary folder"},
+    "pipeline/bench/gpu/kill.py": {
+        ".open": "what a run said, in a temporary folder",
+        "shutil.rmtree": "what both runs wrote, in a temporary folder",
+    },
+    "pipeline/bench/gpu/runs.py": {"shutil.rmtree": "what a way left, in a temporary folder"},
+    "pipeline/bench/gpu/pieces.py": {
+        ".mkdir": "pieces of a measurement's dataset, in a temporary folder",
+        "soundfile.SoundFile": "pieces of a measurement's dataset, in a temporary folder",
+    },
     "pipeline/threading_analysis/analysis.py": {
         "soundfile.write": "the music that is measured with, in a temporary folder"
     },

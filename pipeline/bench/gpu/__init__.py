@@ -1,0 +1,1 @@
+"""What a card gives a separation: forwards, whole tracks, short memory, whole processes."""
