@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 # The tests start hundreds of processes: where bytecode is forbidden each compiles every source anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test soak test-faults test-faults-mutants check clean
+.PHONY: install demo test suite soak test-faults test-faults-mutants check clean
 
 install: $(INSTALLED)
 
@@ -20,11 +20,14 @@ demo: $(INSTALLED)
 	$(BIN)/pipeline demo
 	@echo "  ('pipeline' lies in $(BIN); put it on the path with: . $(BIN)/activate)"
 
-# Lint, types, then every test; no root needed, at most 8 minutes on 2 cores. Twice as many workers as
+# Lint, types and every test; no root needed, at most 8 minutes on 2 cores. Twice as many workers as
 # cores: many tests wait, for a disk or for a limit to pass. A thread that spins while it waits for
-# another takes the core from the one that it waits for: here they sleep.
-test: export OMP_WAIT_POLICY := passive
-test: check
+# another takes the core from the one that it waits for: here they sleep. Lint and types run beside them.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory -j2 check suite
+
+suite: export OMP_WAIT_POLICY := passive
+suite: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal
 
 # A night of 200 tracks with a hundred random kills, a thousand tracks through one lane, and a night of

@@ -36,24 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     done takes from the end of another's. A long one at an end would leave the others idle; a module
     that two have a part of is set up twice.
     """
-    long = {name: [item for item in items if _is_of(item, name)] for name in LONG}
-    taken = {item for tests in long.values() for item in tests}
-    rest = [item for item in items if item not in taken]
+    long: dict[Path, list[pytest.Item]] = {TESTS / name: [] for name in LONG}
+    rest: list[pytest.Item] = []
+    for item in items:
+        long.get(item.path, rest).append(item)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     left = len(items)
     items.clear()
     for worker in range(workers):
-        share = [item for name in LONG[worker::workers] for item in long[name]]
+        share = [item for name in LONG[worker::workers] for item in long[TESTS / name]]
         length = left // (workers - worker)  # as xdist divides
         left -= length
         more = max(0, length - len(share))
         items += [*share, *rest[:more]]
         del rest[:more]
     items += rest
-
-
-def _is_of(item: pytest.Item, name: str) -> bool:
-    return item.path == TESTS / name
 
 
 @pytest.fixture

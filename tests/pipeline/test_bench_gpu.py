@@ -28,7 +28,7 @@ from pipeline.bench.gpu import (
     tracks,
     words,
 )
-from pipeline.bench.gpu.brief import Brief
+from pipeline.bench.gpu.brief import Brief, Row
 from pipeline.bench.gpu.formats import FORMATS, allowed
 from pipeline.bench.gpu.loaded import Loaded, likeness_db
 from pipeline.bench.gpu.pieces import cut
@@ -39,7 +39,7 @@ from pipeline.bench.processes import Spent
 from pipeline.bench.samples import Dataset
 from pipeline.bench.ways import Precision, Task
 from pipeline.cli import main
-from pipeline.errors import Unfit
+from pipeline.errors import NotMeasured, Unfit
 from pipeline.monitoring.cards import Cards
 from pipeline.monitoring.gpu import GpuSample
 from tests.models import write_model
@@ -90,8 +90,13 @@ def test_a_brief_arrives_as_it_was_sent(brief: Brief) -> None:
 # ---- forwards
 
 
-def test_forwards_are_timed_by_batch_and_held_against_demucs(loaded: Loaded) -> None:
-    network, *rows = forwards.measure(loaded)
+@pytest.fixture(scope="module")
+def timed(loaded: Loaded) -> list[Row]:
+    return list(forwards.measure(loaded))
+
+
+def test_forwards_are_timed_by_batch_and_held_against_demucs(timed: list[Row]) -> None:
+    network, *rows = timed
 
     assert network["flop_per_segment"] > 1e6
     done = [row for row in rows if "problem" not in row]
@@ -108,9 +113,9 @@ def test_forwards_are_timed_by_batch_and_held_against_demucs(loaded: Loaded) -> 
         assert row["sdr_db"] is None or row["sdr_db"] > least_db
 
 
-def test_what_cannot_be_done_here_is_told_once_and_the_rest_is_measured(loaded: Loaded) -> None:
+def test_what_cannot_be_done_here_is_told_once_and_the_rest_is_measured(timed: list[Row]) -> None:
     """A CPU has no graphs."""
-    failed = [row for row in forwards.measure(loaded) if "problem" in row]
+    failed = [row for row in timed if "problem" in row]
 
     assert [(row["format"], row["how"], row["batch"]) for row in failed] == [
         ("exact", "graph", 1),
@@ -197,11 +202,20 @@ def test_a_transform_is_timed_here_and_by_torch(
 # ---- processes
 
 
-def test_a_section_whose_process_fails_says_why(brief: Brief, tmp_path: Path) -> None:
-    (row,) = sections.rows_of("no such section", brief, tmp_path, environment=os.environ)
+def test_a_section_whose_process_dies_keeps_what_it_found_and_says_why(
+    brief: Brief, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(commands: Sequence[Sequence[str]], *, environment: object, what: str) -> float:
+        Path(commands[0][-1]).write_text('{"kind": "card"}\n{"kind": "forw')
+        raise NotMeasured(what, "killed by SIGSEGV", "")
 
-    assert row["kind"] == "died"
-    assert "KeyError" in row["problem"]
+    monkeypatch.setattr(sections, "seconds", dying)
+
+    found, died = sections.rows_of("card", brief, tmp_path, environment={})
+
+    assert found == {"kind": "card"}
+    assert died["kind"] == "died"
+    assert "SIGSEGV" in died["problem"]
 
 
 def test_a_device_that_is_not_there_ends_it_all(brief: Brief, tmp_path: Path) -> None:
@@ -311,8 +325,8 @@ def test_every_way_is_run_in_turn_and_has_to_do_all(
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Mapping[str, Any]:
-    """A section, and a lane that is killed, in real processes; found in the file of results."""
-    asked = ["--sections", "memory,kill", "--formats", "exact", "--batches", "1", "--runs", "1"]
+    """A lane that is killed, and what has to be known for that, found in the file of results."""
+    asked = ["--sections", "kill", "--formats", "exact", "--batches", "1", "--runs", "1"]
     files = [str(folder / f"{number}.flac") for number in (1, 3)]
     model = ["--model", str(folder / "small.safetensors"), "--device", "cpu"]
     path = folder / "results.json"
@@ -323,7 +337,6 @@ def results(folder: Path) -> Mapping[str, Any]:
 
 def test_the_findings_lie_in_the_file_of_results(results: Mapping[str, Any]) -> None:
     assert [(row["section"], row["kind"]) for row in results["rows"]] == [
-        ("memory", "memory"),
         *[("kill", "batch")] * 3,
         ("kill", "kill"),
     ]
