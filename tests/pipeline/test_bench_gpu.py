@@ -33,7 +33,7 @@ from pipeline.bench.gpu.formats import FORMATS, allowed
 from pipeline.bench.gpu.loaded import Loaded, likeness_db
 from pipeline.bench.gpu.pieces import cut
 from pipeline.bench.gpu.trying import tried
-from pipeline.bench.gpu.watching import Watch, busiest
+from pipeline.bench.gpu.watching import busiest, watched
 from pipeline.bench.gpu.worker import SECTIONS
 from pipeline.bench.processes import Spent
 from pipeline.bench.samples import Dataset
@@ -218,6 +218,21 @@ def test_a_section_whose_process_dies_keeps_what_it_found_and_says_why(
     assert "SIGSEGV" in died["problem"]
 
 
+def test_what_an_earlier_process_found_is_not_that_of_one_that_never_began(
+    brief: Brief, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card.jsonl").write_text('{"kind": "card"}\n')
+
+    def failing(commands: object, *, environment: object, what: str) -> float:
+        raise NotMeasured(what, "exit status 1", "")
+
+    monkeypatch.setattr(sections, "seconds", failing)
+
+    (died,) = sections.rows_of("card", brief, tmp_path, environment={})
+
+    assert died["kind"] == "died"
+
+
 def test_a_device_that_is_not_there_ends_it_all(brief: Brief, tmp_path: Path) -> None:
     there_is_none = replace(brief, device="cuda:99")
 
@@ -267,12 +282,13 @@ def test_a_card_without_utilisation_still_says_its_memory() -> None:
 def test_cards_are_watched_while_a_process_works() -> None:
     environment = {**os.environ, "FAKE_CARDS": "well"}
     cards = Cards(environment, module="tests.fake_drivers", installed=lambda: True)
-    with Watch(environment, cards) as watch:
+    with watched(cards) as samples:
         end = time.monotonic() + 30
-        while len(watch.samples) < 2 and time.monotonic() < end:
+        while len(samples) < 2 and time.monotonic() < end:
             time.sleep(0.05)
 
-    assert len(watch.samples) >= 2
+    assert len(samples) >= 2
+    assert samples[0][0].utilisation_percent == 87
 
 
 def _task(dataset: Dataset) -> Task:

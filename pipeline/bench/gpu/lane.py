@@ -23,6 +23,7 @@ from stages.engine.compute import Compute
 from stages.engine.separator import Failed, Separator
 from stages.engine.song import Song
 from stages.mix import Mix
+from stages.separation import OPENED_AT_ONCE
 from stages.stem_formats import StemFormat
 from stages.stem_writer import StemWriter
 
@@ -31,22 +32,22 @@ _READ_S = 1800.0
 """Seconds of music that are read and computed at most."""
 
 _HELD_BYTES = 256 << 20
-_READERS = 4
 
 
 def measure(loaded: Loaded) -> Iterator[Row]:
     """Give `times_real_time` of each part alone.
 
-    `read`: files decoded and measured, in one thread and in as many as a lane has for it. `compute`: from mixes in
-    memory to stems in memory, by format. `write`: stems to files, by file format, in `threads`.
+    `read`: files decoded and measured, in one thread and in as many as a lane has for it.
+    `compute`: from mixes in memory to stems in memory, by format. `write`: stems to files, by file
+    format, in `threads`.
     """
     began, mixes = time.perf_counter(), _read(loaded)
     audio_s = sum(mix.duration_s for mix in mixes)
     yield _row("read", audio_s, time.perf_counter() - began, threads=1)
     began = time.perf_counter()
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
         list(pool.map(loaded.mix, range(len(mixes))))
-    yield _row("read", audio_s, time.perf_counter() - began, threads=_READERS)
+    yield _row("read", audio_s, time.perf_counter() - began, threads=OPENED_AT_ONCE)
     songs = [Song(number, mix) for number, mix in enumerate(mixes)]
     for format in loaded.brief.formats:
         facts = {"kind": "part", "part": "compute", "format": format}

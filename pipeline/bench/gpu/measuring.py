@@ -134,7 +134,7 @@ class _Bench:
         elif section in ALONE:
             yield from self._alone(section, self._question.brief)
         else:
-            if self._batches is None and section != "batches":
+            if self._batches is None:
                 yield from self._alone("batches", self._question.brief)
             yield from self._whole(section)
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.bench.gpu.brief import Row
-from pipeline.bench.gpu.watching import Watch, busiest
+from pipeline.bench.gpu.watching import busiest, watched
 from pipeline.bench.processes import spent
 from pipeline.bench.samples import Dataset
 from pipeline.bench.ways import Precision, Task, Way, commands
 from pipeline.errors import NotMeasured
+from pipeline.monitoring.cards import Cards
 from stages.stem_formats import StemFormat
 
 _SOUNDS = {".wav", ".flac", ".mp3"}
@@ -89,7 +90,7 @@ def _once(kind: Kind, dataset: Dataset, place: Place) -> Row:
     out = place.folder / "out"
     os.sync()  # what the one before left to be written is not to be paid by this one
     try:
-        with Watch(place.environment) as watch:
+        with watched(Cards(place.environment)) as samples:
             used = spent(
                 _commands(kind, dataset, place, out), environment=place.environment, what=kind.name
             )
@@ -105,7 +106,7 @@ def _once(kind: Kind, dataset: Dataset, place: Place) -> Row:
         "cpu_s": used.cpu_s,
         "peak_bytes": used.peak_bytes,
         "batch": place.batches.get(kind.precision) if kind.way is Way.OURS else None,
-        "card": busiest(watch.samples),
+        "card": busiest(samples),
     }
 
 

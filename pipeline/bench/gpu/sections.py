@@ -27,6 +27,7 @@ def rows_of(
     """
     asked, answer = folder / f"{section}.json", folder / f"{section}.jsonl"
     asked.write_text(brief.to_json(), encoding="utf-8")
+    answer.write_text("", encoding="utf-8")  # what an earlier process found is not this one's
     command = python("pipeline.bench.gpu.worker", section, asked, answer)
     problem = ""
     try:
@@ -34,7 +35,7 @@ def rows_of(
         seconds([command], environment=surroundings, what=f"the section {section}")
     except NotMeasured as error:
         problem = str(error)
-    found = answer.read_text(encoding="utf-8").splitlines() if answer.exists() else []
+    found = answer.read_text(encoding="utf-8").splitlines()
     rows: list[Row] = [json.loads(line) for line in found if line.endswith("}")]
     for row in rows:
         if row["kind"] == "unfit":

@@ -15,7 +15,6 @@ from pipeline.bench.gpu.trying import tried
 from stages.engine.compute import Compute
 from stages.engine.separator import Failed, Separator, Stems
 from stages.engine.song import Song
-from stages.htdemucs.precision import EXACT, Precision
 from stages.mix import Mix, mix_of_samples
 
 _LONGEST_S = 30.0
@@ -73,20 +72,13 @@ def beginnings(loaded: Loaded, count: int) -> list[Mix]:
     return mixes
 
 
-def separated(
-    loaded: Loaded,
-    mixes: Sequence[Mix],
-    *,
-    device: str,
-    precision: Precision = EXACT,
-    batch: int = 1,
-) -> list[NDArray[np.float32]]:
-    """Return the stems of each mix, `(stems, 2, n)`.
+def separated(loaded: Loaded, mixes: Sequence[Mix], *, device: str) -> list[NDArray[np.float32]]:
+    """Return the stems of each mix, `(stems, 2, n)`, at `exact`, a segment at a time.
 
     Raises:
         TrackUnusable: one cannot be separated.
     """
-    compute = Compute(loaded.model.networks, device=device, precision=precision, batch=batch)
+    compute = Compute(loaded.model.networks, device=device)
     return _through(loaded, compute, mixes)
 
 

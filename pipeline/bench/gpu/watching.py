@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pipeline.bench.gpu.brief import Row
 from pipeline.monitoring.cards import Cards
@@ -15,34 +14,26 @@ from pipeline.monitoring.gpu import GpuSample
 _EVERY_S = 0.25
 
 
-class Watch:
-    """Samples all cards until it is left; the drivers are asked by a process of their own."""
+@contextmanager
+def watched(cards: Cards) -> Iterator[Sequence[tuple[GpuSample, ...]]]:
+    """Sample cards until it is left; give the samples, which grow meanwhile."""
+    samples: list[tuple[GpuSample, ...]] = []
+    over = threading.Event()
 
-    def __init__(self, environment: Mapping[str, str], cards: Cards | None = None) -> None:
-        self._cards = cards or Cards(environment)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self.samples: list[tuple[GpuSample, ...]] = []
+    def look() -> None:
+        while not over.wait(_EVERY_S) and not cards.why:
+            if cards.hear(time.monotonic()) and cards.last:
+                samples.append(cards.last)
+            cards.ask()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-        self._cards.close()
-
-    def _look(self) -> None:
-        while not self._over.wait(_EVERY_S) and not self._cards.why:
-            if self._cards.hear(time.monotonic()) and self._cards.last:
-                self.samples.append(self._cards.last)
-            self._cards.ask()
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        looking.join()
+        cards.close()
 
 
 def busiest(samples: Sequence[tuple[GpuSample, ...]]) -> Row | None:
